@@ -20,4 +20,4 @@ pub use health::{Dependency, DependencyReport, DependencyState, Health};
 pub use progress::{BusyGuard, Progress};
 pub use secret::{MASK, Secret, is_secret_key};
 pub use shutdown::Shutdown;
-pub use supervise::{Child, ChildContext, ChildReport, ChildState, Supervisor};
+pub use supervise::{Child, ChildContext, ChildReport, ChildState, Loop, Supervisor};

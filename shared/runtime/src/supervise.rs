@@ -6,7 +6,7 @@
 use crate::backoff::Backoff;
 use crate::progress::Progress;
 use crate::shutdown::Shutdown;
-use actix::{Actor, Addr, Arbiter, AsyncContext, Context};
+use actix::{Actor, Addr, Arbiter, ArbiterHandle, AsyncContext, Context};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -140,18 +140,20 @@ impl<A: Actor<Context = Context<A>>> Child<A> {
 /// Owner of all children of a process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Supervisor {
+    home: ArbiterHandle,
     shutdown: Shutdown,
     children: Arc<Mutex<Vec<Arc<Shared>>>>,
     exhausted: Shutdown,
 }
 
 impl Supervisor {
-    /// A supervisor whose children stop with `shutdown`.
+    /// A supervisor whose children stop with `shutdown`. Must be called inside the actix system.
     pub fn new(shutdown: Shutdown) -> Supervisor {
-        Supervisor { shutdown, children: Arc::default(), exhausted: Shutdown::new() }
+        let home = actix::System::current().arbiter().clone();
+        Supervisor { home, shutdown, children: Arc::default(), exhausted: Shutdown::new() }
     }
 
-    /// Starts an actor from `factory`, and again whenever it fails. Must be called inside the actix system.
+    /// Starts an actor from `factory`, and again whenever it fails.
     pub fn spawn<A>(&self, name: &str, factory: impl Fn(ChildContext) -> A + Send + Sync + 'static) -> Child<A>
     where
         A: Actor<Context = Context<A>> + 'static,
@@ -167,7 +169,9 @@ impl Supervisor {
             children.push(shared.clone());
         }
         let child = Child { shared, addr: Arc::default() };
-        actix::spawn(guard(self.clone(), child.clone(), Arc::new(factory)));
+        // On the system's own arbiter: a guardian must outlive whichever child asked for it.
+        let spawned = self.home.spawn(guard(self.clone(), child.clone(), Arc::new(factory)));
+        debug_assert!(spawned, "the actix system has ended");
         child
     }
 
@@ -359,7 +363,8 @@ mod tests {
             let _busy = self.0.progress.busy();
             match ask {
                 Ask::Generation => {}
-                Ask::Panic => panic!("asked to"),
+                // Unlike panic!, without the hook that prints a backtrace, which takes as long as a hang here.
+                Ask::Panic => std::panic::resume_unwind(Box::new("asked to")),
                 Ask::Hang => std::thread::sleep(Duration::from_secs(2)),
             }
             MessageResult(self.0.generation)
