@@ -143,7 +143,10 @@ impl ApiError {
 
     /// 42204.
     pub fn invalid_mode() -> ApiError {
-        ApiError::new(42204, "Invalid mode. Valid values are READWRITE, READONLY, READONLY_OVERRIDE, IMPORT and FORWARD")
+        ApiError::new(
+            42204,
+            "Invalid mode. Valid values are READWRITE, READONLY, READONLY_OVERRIDE, IMPORT and FORWARD",
+        )
     }
 
     /// 42205.

@@ -42,7 +42,11 @@ impl Service for SchemaRegistry {
         let config = context.config.registry.clone();
         if Level::from_name(&config.compatibility).is_none() {
             let levels: Vec<&str> = Level::ALL.iter().map(|(_, name)| *name).collect();
-            let text = format!("registry.compatibility = {:?} is not a level: use one of {}", config.compatibility, levels.join(", "));
+            let text = format!(
+                "registry.compatibility = {:?} is not a level: use one of {}",
+                config.compatibility,
+                levels.join(", ")
+            );
             return Err(StartError(text));
         }
         let kafka = Kafka::new(&context.settings.kafka, Self::NAME);

@@ -56,7 +56,12 @@ impl Follower {
             replay(&mut index, &record, &mut skipped);
             child.progress.tick();
         })?;
-        tracing::info!(topic = self.config.topic, records = count, skipped = skipped.count, "the log is read to its end");
+        tracing::info!(
+            topic = self.config.topic,
+            records = count,
+            skipped = skipped.count,
+            "the log is read to its end"
+        );
         self.log.publish(index, skipped);
         self.health.up();
         backoff.reset();

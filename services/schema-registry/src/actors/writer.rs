@@ -21,7 +21,7 @@ use crate::store::record::Record;
 
 /// Requests in one transaction.
 const BATCH_REQUESTS_MAX: usize = 256;
-/// How often a batch is decided anew because another copy took the fence.
+/// How often a batch is decided before its callers are sent away: another copy may take the fence in between.
 const ATTEMPTS: usize = 3;
 /// How long reading to the log's end may take when the fence is taken.
 const CATCH_UP: Duration = Duration::from_secs(10);
@@ -92,9 +92,13 @@ impl Writer {
         for _ in 0..ATTEMPTS {
             match self.attempt(fence, commands) {
                 Ok(answers) => return answers,
-                Err(WriteError::Kafka(error)) if error.is_fenced() => {
-                    tracing::info!("another copy took over writing; taking it back for the requests in hand");
+                // Either nothing of the transaction is in the log or all of it is. Taking the fence anew settles which, and
+                // the requests are decided again on what is there: a schema that got in is found with its id.
+                Err(WriteError::Commit(error)) => {
+                    tracing::info!(%error, "the right to write was lost; taking it back for the requests in hand");
                     *fence = None;
+                    self.log.expect_nothing();
+                    failure = ApiError::unavailable(error);
                 }
                 Err(error) => {
                     tracing::warn!(%error, requests = commands.len(), "a write to the log failed");
@@ -119,7 +123,10 @@ impl Writer {
         };
         let (answers, records) = decide_all(&mut fence.draft, commands);
         if !records.is_empty() {
-            self.commit(&mut fence.producer, &records)?;
+            self.commit(&mut fence.producer, &records).map_err(WriteError::Commit)?;
+            if !self.log.wait_for_echo(ECHO) {
+                return Err(WriteError::Echo);
+            }
         }
         Ok(answers)
     }
@@ -127,7 +134,8 @@ impl Writer {
     fn take_fence(&self) -> Result<Fence, WriteError> {
         // Before the first read to the end there is nothing to decide on.
         drop(self.log.read().map_err(WriteError::NotReady)?);
-        let producer = TransactionalProducer::new(&self.kafka, &self.config.transactional_id())?;
+        let producer =
+            TransactionalProducer::new(&self.kafka, &self.config.transactional_id()).map_err(WriteError::Fence)?;
         if !self.log.wait_for_end(CATCH_UP) {
             return Err(WriteError::CatchUp);
         }
@@ -135,7 +143,7 @@ impl Writer {
         Ok(Fence { producer, draft: self.log.draft(), mark })
     }
 
-    fn commit(&self, producer: &mut TransactionalProducer, records: &[Bytes]) -> Result<(), WriteError> {
+    fn commit(&self, producer: &mut TransactionalProducer, records: &[Bytes]) -> Result<(), KafkaError> {
         producer.begin()?;
         for (key, value) in records {
             producer.send(Outgoing {
@@ -147,8 +155,7 @@ impl Writer {
             })?;
         }
         self.log.expect(records);
-        producer.commit()?;
-        if self.log.wait_for_echo(ECHO) { Ok(()) } else { Err(WriteError::Echo) }
+        producer.commit()
     }
 }
 
@@ -176,7 +183,9 @@ fn bytes(record: &Record) -> Bytes {
 #[derive(Debug, thiserror::Error)]
 enum WriteError {
     #[error("{0}")]
-    Kafka(#[from] KafkaError),
+    Fence(KafkaError),
+    #[error("{0}")]
+    Commit(KafkaError),
     #[error("{0}")]
     NotReady(ApiError),
     #[error("the log was not read to its end within {CATCH_UP:?}")]
@@ -188,7 +197,7 @@ enum WriteError {
 impl WriteError {
     fn answer(&self) -> ApiError {
         match self {
-            WriteError::Kafka(error) => ApiError::unavailable(error),
+            WriteError::Fence(error) | WriteError::Commit(error) => ApiError::unavailable(error),
             WriteError::NotReady(error) => error.clone(),
             WriteError::CatchUp => ApiError::unavailable(self),
             WriteError::Echo => ApiError::timed_out(),

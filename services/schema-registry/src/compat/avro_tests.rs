@@ -68,7 +68,9 @@ fn a_null_default_is_a_default() {
 #[test]
 fn every_fault_is_reported_with_its_path() {
     let one = record(r#"{"name":"a","type":"string"},{"name":"b","type":{"type":"array","items":"string"}}"#);
-    let two = record(r#"{"name":"a","type":"int"},{"name":"b","type":{"type":"array","items":"int"}},{"name":"c","type":"int"}"#);
+    let two = record(
+        r#"{"name":"a","type":"int"},{"name":"b","type":{"type":"array","items":"int"}},{"name":"c","type":"int"}"#,
+    );
     assert_eq!(
         faults(&one, &two),
         [
@@ -119,7 +121,9 @@ fn records_are_known_by_simple_name_or_alias() {
 #[test]
 fn recursion_ends_and_faults_inside_are_found() {
     let node = |extra: &str| {
-        format!(r#"{{"type":"record","name":"N","fields":[{{"name":"next","type":["null","N"],"default":null}}{extra}]}}"#)
+        format!(
+            r#"{{"type":"record","name":"N","fields":[{{"name":"next","type":["null","N"],"default":null}}{extra}]}}"#
+        )
     };
     yes(&node(""), &node(""));
     yes(&node(""), &node(r#",{"name":"v","type":"int","default":1}"#));
@@ -140,9 +144,7 @@ fn a_named_type_may_be_defined_elsewhere() {
 fn a_nested_missing_default_counts_even_when_the_outer_field_has_one() {
     let inner = |fields: &str| format!(r#"{{"type":"record","name":"I","fields":[{fields}]}}"#);
     let one = record(&format!(r#"{{"name":"a","type":["null",{}],"default":null}}"#, inner("")));
-    let two = record(&format!(
-        r#"{{"name":"a","type":["null",{}],"default":null}}"#,
-        inner(r#"{"name":"x","type":"int"}"#)
-    ));
+    let two =
+        record(&format!(r#"{{"name":"a","type":["null",{}],"default":null}}"#, inner(r#"{"name":"x","type":"int"}"#)));
     no(&one, &two);
 }

@@ -98,16 +98,22 @@ fn describe(fault: &Incompatibility, reader: &str, writer: &str) -> String {
     let description = match fault.rule {
         Rule::NameMismatch => format!("The name of the schema has changed (path '{path}')"),
         Rule::TypeMismatch => {
-            format!("The type (path '{path}') of a field in the {reader} schema does not match with the {writer} schema")
+            format!(
+                "The type (path '{path}') of a field in the {reader} schema does not match with the {writer} schema"
+            )
         }
         Rule::FixedSizeMismatch => {
-            format!("The size of FIXED type field at path '{path}' in the {reader} schema does not match with the {writer} schema")
+            format!(
+                "The size of FIXED type field at path '{path}' in the {reader} schema does not match with the {writer} schema"
+            )
         }
         Rule::MissingEnumSymbols => {
             format!("The {reader} schema is missing enum symbols '{info}' at path '{path}' in the {writer} schema")
         }
         Rule::MissingUnionBranch => {
-            format!("The {reader} schema is missing a type inside a union field at path '{path}' in the {writer} schema")
+            format!(
+                "The {reader} schema is missing a type inside a union field at path '{path}' in the {writer} schema"
+            )
         }
         Rule::ReaderFieldMissingDefault => format!(
             "The field '{info}' at path '{path}' in the {reader} schema has no default value and is missing in the {writer} schema"

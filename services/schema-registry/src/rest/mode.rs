@@ -14,14 +14,12 @@ use crate::store::model::Mode;
 
 /// The paths below `/mode`.
 pub fn routes(config: &mut web::ServiceConfig) {
-    config
-        .service(web::resource("/mode").route(web::get().to(global)).route(web::put().to(put_global)))
-        .service(
-            web::resource("/mode/{subject}")
-                .route(web::get().to(of_subject))
-                .route(web::put().to(put_subject))
-                .route(web::delete().to(delete_subject)),
-        );
+    config.service(web::resource("/mode").route(web::get().to(global)).route(web::put().to(put_global))).service(
+        web::resource("/mode/{subject}")
+            .route(web::get().to(of_subject))
+            .route(web::put().to(put_subject))
+            .route(web::delete().to(delete_subject)),
+    );
 }
 
 #[derive(Deserialize)]

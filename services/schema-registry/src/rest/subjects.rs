@@ -22,7 +22,9 @@ pub fn routes(config: &mut web::ServiceConfig) {
             web::resource("/subjects/{subject}").route(web::post().to(look_up)).route(web::delete().to(delete_subject)),
         )
         .service(
-            web::resource("/subjects/{subject}/versions").route(web::get().to(versions)).route(web::post().to(register)),
+            web::resource("/subjects/{subject}/versions")
+                .route(web::get().to(versions))
+                .route(web::post().to(register)),
         )
         .service(
             web::resource("/subjects/{subject}/versions/{version}")
@@ -159,7 +161,11 @@ async fn version(request: HttpRequest, registry: web::Data<Registry>, path: web:
     answer(&request, &show_version(&subject, &found))
 }
 
-async fn version_text(request: HttpRequest, registry: web::Data<Registry>, path: web::Path<(String, String)>) -> Answer {
+async fn version_text(
+    request: HttpRequest,
+    registry: web::Data<Registry>,
+    path: web::Path<(String, String)>,
+) -> Answer {
     let (subject, wanted) = (subject_name(&path.0)?, Wanted::parse(&path.1)?);
     let found = wanted.find(&*registry.read()?, &subject, Query::of(&request).show())?;
     raw_answer(&request, found.content.schema.to_string())

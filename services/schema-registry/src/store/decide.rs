@@ -243,12 +243,9 @@ fn delete_version(
         (true, true) => None,
         (false, true) => return Err(ApiError::version_not_soft_deleted(subject, found.number)),
         (true, false) => return Err(ApiError::version_soft_deleted(subject, found.number)),
-        (false, false) => Some(SchemaValue {
-            id: found.id,
-            content: found.content.clone(),
-            deleted: true,
-            md5: found.md5.clone(),
-        }),
+        (false, false) => {
+            Some(SchemaValue { id: found.id, content: found.content.clone(), deleted: true, md5: found.md5.clone() })
+        }
     };
     let record = Record::Schema { subject: subject.clone(), version: found.number, value };
     Ok(Decision::write(record, json!(found.number)))
@@ -307,3 +304,7 @@ fn delete_mode(index: &Index, subject: &Option<Arc<str>>) -> Result<Decision, Ap
     let record = Record::Mode { subject: subject.clone(), value: None };
     Ok(Decision::write(record, json!({"mode": old.unwrap_or_default().name()})))
 }
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

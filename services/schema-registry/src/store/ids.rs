@@ -34,10 +34,7 @@ impl Ids {
     /// Notes that a version uses an id. `false` if the id names something else: the record must be skipped.
     pub fn claim(&mut self, id: i32, content: &Arc<Content>, place: Use) -> bool {
         self.highest = self.highest.max(id);
-        let named = self
-            .named
-            .entry(id)
-            .or_insert_with(|| Named { content: content.clone(), uses: BTreeSet::new() });
+        let named = self.named.entry(id).or_insert_with(|| Named { content: content.clone(), uses: BTreeSet::new() });
         if named.content != *content {
             self.conflicts += 1;
             return false;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::ids::{Ids, Named};
+use super::ids::{Ids, Named, Use};
 use super::model::{Config, Content, Level, Mode, context_of};
 use super::record::{Record, SchemaValue};
 
@@ -65,7 +65,7 @@ pub struct Index {
     configs: BTreeMap<Option<Arc<str>>, Config>,
     modes: BTreeMap<Option<Arc<str>>, Mode>,
     /// Who refers to a version: (subject, version) to users of the referring schemas.
-    referrers: BTreeMap<(Arc<str>, i32), BTreeSet<(Arc<str>, i32)>>,
+    referrers: BTreeMap<Use, BTreeSet<Use>>,
     default_level: Level,
 }
 
@@ -98,7 +98,8 @@ impl Index {
                     self.named_contexts.remove(context);
                 }
             }
-            Record::DeleteSubject { watermark: None, .. } | Record::ClearSubject { live: false, .. } | Record::Noop => {}
+            Record::DeleteSubject { watermark: None, .. } | Record::ClearSubject { live: false, .. } | Record::Noop => {
+            }
         }
         true
     }

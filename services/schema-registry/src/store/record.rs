@@ -335,7 +335,8 @@ mod tests {
     #[test]
     fn config_keeps_what_it_does_not_understand() {
         let key = br#"{"keytype":"CONFIG","subject":"s","magic":0}"#;
-        let value = br#"{"subject":"s","compatibilityLevel":"FULL_TRANSITIVE","compatibilityGroup":"major","alias":"x"}"#;
+        let value =
+            br#"{"subject":"s","compatibilityLevel":"FULL_TRANSITIVE","compatibilityGroup":"major","alias":"x"}"#;
         let record = Record::parse(Some(key), Some(value)).unwrap();
         assert_eq!(record.value().unwrap(), value);
     }
