@@ -13,6 +13,7 @@ mod rest;
 mod state;
 mod store;
 mod task;
+pub mod transforms;
 mod validate;
 mod worker;
 
