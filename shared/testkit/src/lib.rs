@@ -13,7 +13,7 @@
 //! # Ok(()) }
 //! ```
 
-//pub mod inbox;
+pub mod inbox;
 pub mod install;
 mod ports;
 mod privileges;
@@ -24,7 +24,7 @@ mod service;
 mod shared;
 mod stack;
 
-//pub use inbox::{Inbox, InboxOptions, Message};
+pub use inbox::{Fault, Inbox, InboxOptions, Message};
 pub use ports::{check_free, free_port};
 pub use process::{Process, ProcessId};
 pub use servers::StartOptions;

@@ -1,20 +1,21 @@
 //! Servers that refuse to run as root are started as an unprivileged user.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, lchown};
-use std::path::Path;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+use std::path::{Path, PathBuf};
 
-const READ_SEARCH_BIT: u64 = 1 << 2;
+/// Folders that every user may search, for servers whose user may not pass through root's closed home.
+const OPEN_DATA: &str = "/var/lib/ratestream";
+const OPEN_CACHE: &str = "/var/cache/ratestream";
 
 /// The user a server runs as, and how to become it.
 #[derive(Clone, Debug)]
 pub(crate) struct RunAs {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    /// Some parent folder is closed to other users (root's home is 0700), so the server gets the right to pass through.
-    pass_closed_folders: bool,
+    uid: u32,
+    gid: u32,
 }
 
 pub(crate) fn is_root() -> bool {
@@ -27,23 +28,30 @@ fn status_field(name: &str) -> Option<String> {
 }
 
 /// None when this process is not root; else the named user, or `nobody` where that user does not exist.
-pub(crate) fn unprivileged(user: &str, folders: &[&Path]) -> Result<Option<RunAs>> {
-    if !is_root() {
-        return Ok(None);
+pub(crate) fn unprivileged(user: &str) -> Option<RunAs> {
+    let (uid, gid) = is_root().then(|| lookup(user).unwrap_or((65534, 65534)))?;
+    Some(RunAs { uid, gid })
+}
+
+/// `folder`, or its stand-in under [`OPEN_CACHE`] when this is root and other users cannot reach `folder`.
+pub(crate) fn reachable_cache(folder: PathBuf) -> PathBuf {
+    if is_root() && closed_ancestor(&folder.join("any")).is_some() { OPEN_CACHE.into() } else { folder }
+}
+
+/// Makes the empty `folder` usable by another user: when one of its parents is closed (root's home is 0700), it becomes a
+/// link to a folder under [`OPEN_DATA`]. A capability to pass through would not do: Java asks access(2), which ignores it.
+pub(crate) fn make_reachable(folder: &Path) -> Result<()> {
+    if !is_root() || closed_ancestor(&fs::canonicalize(folder)?).is_none() {
+        return Ok(());
     }
-    let (uid, gid) = lookup(user).unwrap_or((65534, 65534));
-    let closed = folders.iter().find_map(|folder| closed_ancestor(folder));
-    if let Some(folder) = closed {
-        let bounding = status_field("CapBnd:").and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-        if bounding & READ_SEARCH_BIT == 0 {
-            bail!(
-                "{} is closed to other users and this container lacks CAP_DAC_READ_SEARCH, so a server that refuses root \
-                 cannot reach its files. Set RATESTREAM_HOME and RATESTREAM_CACHE to folders that every user may search",
-                folder.display()
-            );
-        }
-    }
-    Ok(Some(RunAs { uid, gid, pass_closed_folders: closed.is_some() }))
+    let mut hash = DefaultHasher::new();
+    folder.hash(&mut hash);
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let target = Path::new(OPEN_DATA).join(format!("{name}-{:016x}", hash.finish()));
+    let context = || format!("cannot move {} to {} for a server that refuses root", folder.display(), target.display());
+    fs::create_dir_all(&target).with_context(context)?;
+    fs::remove_dir(folder).with_context(context)?;
+    symlink(&target, folder).with_context(context)
 }
 
 fn lookup(user: &str) -> Option<(u32, u32)> {
@@ -65,10 +73,6 @@ impl RunAs {
         words.push("--regid".into());
         words.push(self.gid.to_string().into());
         words.push("--clear-groups".into());
-        if self.pass_closed_folders {
-            words.push("--inh-caps=+dac_read_search".into());
-            words.push("--ambient-caps=+dac_read_search".into());
-        }
         words.push("--".into());
         words
     }

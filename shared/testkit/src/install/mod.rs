@@ -14,6 +14,7 @@ pub use java::{Jdk, jdk};
 pub(crate) use java::installed_jdk;
 pub(crate) use maven::{Artifact, archive, class_path};
 
+use crate::privileges::reachable_cache;
 use anyhow::{Context, Result};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -61,13 +62,21 @@ impl Lock {
 
 /// The folder `<cache>/<name>`, filled by `fill` once. A half-filled folder of an earlier attempt is started anew.
 pub(crate) fn cached(name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-    let cache = cache()?;
+    cached_in(&cache()?, name, fill)
+}
+
+/// The same in a folder that a server's unprivileged user can reach.
+pub(crate) fn cached_for_all_users(name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    cached_in(&reachable_cache(cache()?), name, fill)
+}
+
+fn cached_in(cache: &Path, name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let folder = cache.join(name);
     let complete = folder.join(".complete");
     if complete.exists() {
         return Ok(folder);
     }
-    let _lock = Lock::take(&cache, name)?;
+    let _lock = Lock::take(cache, name)?;
     if complete.exists() {
         return Ok(folder);
     }

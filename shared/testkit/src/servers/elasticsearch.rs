@@ -33,7 +33,7 @@ impl Elasticsearch {
         let version = if jdk.version >= 21 { install::ELASTICSEARCH } else { install::ELASTICSEARCH_ON_17 };
         let artifact = Artifact("org.elasticsearch.distribution.integ-test-zip", "elasticsearch", version);
         let name = format!("elasticsearch-{version}");
-        let folder = install::cached(&name, |folder| {
+        let folder = install::cached_for_all_users(&name, |folder| {
             let server = install::archive(&name, &jdk, folder, &artifact)?;
             for entry in fs::read_dir(server.join("bin"))? {
                 make_executable(&entry?.path())?;
@@ -47,8 +47,8 @@ impl Elasticsearch {
     pub async fn start(options: StartOptions) -> Result<Self> {
         let (program, jdk) = blocking(Self::install).await?;
         let (port, transport_port) = (options.port("Elasticsearch")?, free_port()?);
-        let data = DataDir::of("elasticsearch", &options)?;
-        let run_as = unprivileged("nobody", &[data.path(), &program])?;
+        let data = DataDir::reachable("elasticsearch", &options)?;
+        let run_as = unprivileged("nobody");
         let detached = options.detached;
         let mut node = Self { process: None, port, transport_port, program, jdk, run_as, detached, data };
         node.launch().await?;

@@ -7,6 +7,7 @@ pub mod kafka;
 pub mod postgres;
 
 use crate::ports::{check_free, free_port};
+use crate::privileges::make_reachable;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -54,6 +55,14 @@ impl DataDir {
         Ok(Self { path, temporary })
     }
 
+    /// The same for a server that refuses root: a folder that its user can reach.
+    pub(crate) fn reachable(server: &str, options: &StartOptions) -> Result<Self> {
+        let mut data = Self::of(server, options)?;
+        make_reachable(&data.path)?;
+        data.path = fs::canonicalize(&data.path)?;
+        Ok(data)
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -85,4 +94,17 @@ impl Drop for DataDir {
 /// Runs blocking installation work away from the async threads.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.context("the installation thread panicked")?
+}
+
+/// Removes a server's data folder; one that had to lie elsewhere (see `make_reachable`) goes with its link.
+pub fn remove_data(folder: &Path) -> Result<()> {
+    let context = || format!("cannot remove {}", folder.display());
+    if folder.is_symlink() {
+        let target = fs::read_link(folder).with_context(context)?;
+        if target.exists() {
+            fs::remove_dir_all(target).with_context(context)?;
+        }
+        return fs::remove_file(folder).with_context(context);
+    }
+    if folder.exists() { fs::remove_dir_all(folder).with_context(context) } else { Ok(()) }
 }

@@ -57,8 +57,8 @@ impl Postgres {
     pub async fn start(options: PostgresOptions) -> Result<Self> {
         let programs = blocking(Self::install).await?;
         let port = options.server.port("PostgreSQL")?;
-        let data = DataDir::of("postgres", &options.server)?;
-        let run_as = unprivileged("postgres", &[data.path()])?;
+        let data = DataDir::reachable("postgres", &options.server)?;
+        let run_as = unprivileged("postgres");
         if let Some(user) = &run_as {
             user.own(data.path())?;
         }
