@@ -142,8 +142,6 @@ pub struct Spec {
     pub log: PathBuf,
     /// How it is asked to end.
     pub stop_signal: StopSignal,
-    /// True: it outlives this program. False: it is stopped when this program ends, however it ends.
-    pub detached: bool,
     pub(crate) run_as: Option<RunAs>,
 }
 
@@ -158,7 +156,6 @@ impl Spec {
             dir: None,
             log: log.to_owned(),
             stop_signal: StopSignal::Term,
-            detached: false,
             run_as: None,
         }
     }
@@ -243,7 +240,7 @@ pub fn last_lines(path: &Path, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
-/// A started process. Dropped, it is stopped, unless it was started detached.
+/// A started process. It is stopped when this value is dropped or this program ends in any way, unless it was detached.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -273,21 +270,23 @@ impl Process {
             id,
             log: spec.log,
             signal: spec.stop_signal,
-            detached: spec.detached,
+            detached: false,
             child,
             guardian: None,
         };
-        if !process.detached {
-            process.guard(None)?;
-        }
+        process.guard(None)?;
         Ok(process)
     }
 
     /// Takes over a process that something else started (a launcher that leaves its server behind).
-    pub fn adopt(name: &str, id: ProcessId, log: &Path, detached: bool) -> Result<Self> {
-        let mut spec = Spec::new(name, "", log);
-        spec.detached = detached;
-        Self::watched(spec, id, None)
+    pub fn adopt(name: &str, id: ProcessId, log: &Path) -> Result<Self> {
+        Self::watched(Spec::new(name, "", log), id, None)
+    }
+
+    /// From now on it outlives this program.
+    pub fn detach(&mut self) {
+        self.detached = true;
+        self.release_guardian();
     }
 
     /// Sets up the watcher that stops the process and removes `folder` when this program dies.

@@ -83,7 +83,6 @@ impl Service {
         for (key, value) in &self.options.env {
             spec = spec.env(key, value);
         }
-        spec.detached = self.options.detached;
         self.process = Some(spec.spawn()?);
         Ok(())
     }
@@ -92,7 +91,11 @@ impl Service {
     pub async fn wait_ready(&mut self) -> Result<()> {
         let url = format!("{}/health/ready", self.url());
         let process = self.process.as_mut().with_context(|| format!("{} was stopped", self.name))?;
-        process.wait_ready(|| probe::http(&url)).await
+        process.wait_ready(|| probe::http(&url)).await?;
+        if self.options.detached {
+            process.detach();
+        }
+        Ok(())
     }
 
     /// `http://127.0.0.1:<port>`.

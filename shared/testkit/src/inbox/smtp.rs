@@ -2,7 +2,7 @@
 
 use super::store::Store;
 use anyhow::{Context, Result, anyhow};
-use mailin_embedded::{Handler, Response, Server, SslConfig, response};
+use mailin_embedded::{Action, Handler, Response, Server, SslConfig, response};
 use std::net::{IpAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -72,7 +72,9 @@ impl Handler for Session {
             std::thread::sleep(Duration::from_millis(fault.delay_ms)); // the fault asked for: a slow server
             if let Some(code) = fault.code {
                 let text = if fault.message.is_empty() { "as ordered".to_owned() } else { fault.message };
-                return Response::custom(code, text);
+                let mut refusal = Response::custom(code, text);
+                refusal.action = Action::Close; // the library would take the next command for more data
+                return refusal;
             }
         }
         let id = self.store.add(mail.from, mail.to, mail.bytes);

@@ -46,13 +46,15 @@ impl Cassandra {
         let mut spec = Spec::new("Cassandra", self.jdk.program("java"), &self.log());
         spec.args = self.arguments(&settings, &logging)?;
         spec.dir = Some(self.data.path().to_owned());
-        spec.detached = self.detached;
         let mut process = spec.spawn()?;
         if let Some(folder) = self.data.doomed() {
             process.guard(Some(folder))?;
         }
         let port = self.port;
         process.wait_ready(|| probe::cassandra(port)).await?;
+        if self.detached {
+            process.detach();
+        }
         self.process = Some(process);
         Ok(())
     }

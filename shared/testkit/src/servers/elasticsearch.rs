@@ -108,12 +108,15 @@ action.destructive_requires_name: false
         let pid = fs::read_to_string(&pid_file).with_context(|| format!("Elasticsearch left no {}", pid_file.display()))?;
         let id = pid.trim().parse().ok().and_then(ProcessId::of);
         let id = id.with_context(|| format!("Elasticsearch ended right after its start: see {}", self.log().display()))?;
-        let mut process = Process::adopt("Elasticsearch", id, &self.log(), self.detached)?;
+        let mut process = Process::adopt("Elasticsearch", id, &self.log())?;
         if let Some(folder) = self.data.doomed() {
             process.guard(Some(folder))?;
         }
         let url = format!("{}/_cluster/health", self.url());
         process.wait_ready(|| probe::http(&url)).await?;
+        if self.detached {
+            process.detach();
+        }
         self.process = Some(process);
         Ok(())
     }

@@ -49,13 +49,15 @@ impl InfluxDb {
         let bind = format!("127.0.0.1:{}", self.port);
         spec = spec.args(["--http-bind-address", &bind, "--reporting-disabled", "--log-level", "warn"]);
         spec = spec.env("HOME", self.data.path());
-        spec.detached = self.detached;
         let mut process = spec.spawn()?;
         if let Some(folder) = self.data.doomed() {
             process.guard(Some(folder))?;
         }
         let url = format!("{}/health", self.url());
         process.wait_ready(|| probe::http(&url)).await?;
+        if self.detached {
+            process.detach();
+        }
         self.process = Some(process);
         Ok(())
     }

@@ -62,14 +62,16 @@ impl Kafka {
             format = format.args(["format", "-t", "cmF0ZXN0cmVhbS1kZW1vMQ", "-c"]).args([&settings]);
             blocking(move || format.run()).await?;
         }
-        let mut spec = self.java("Kafka", &["-Xms512m", "-Xmx512m"], "kafka.Kafka").args([&settings]);
-        spec.detached = self.detached;
+        let spec = self.java("Kafka", &["-Xms512m", "-Xmx512m"], "kafka.Kafka").args([&settings]);
         let mut process = spec.spawn()?;
         if let Some(folder) = self.data.doomed() {
             process.guard(Some(folder))?;
         }
         let port = self.port;
         process.wait_ready(|| probe::kafka(port)).await?;
+        if self.detached {
+            process.detach();
+        }
         self.process = Some(process);
         Ok(())
     }

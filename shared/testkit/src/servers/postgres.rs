@@ -114,13 +114,15 @@ impl Postgres {
         ] {
             spec = spec.args(["-c", setting]);
         }
-        spec.detached = self.detached;
         let mut process = spec.spawn()?;
         if let Some(folder) = self.data.doomed() {
             process.guard(Some(folder))?;
         }
         let url = self.url("postgres");
         process.wait_ready(|| answers(&url)).await?;
+        if self.detached {
+            process.detach();
+        }
         self.process = Some(process);
         // a wrong password is a sentence here, not 180 s of waiting
         self.connect("postgres").await.map(drop)
