@@ -1,0 +1,47 @@
+//! Building the services.
+
+use crate::parts::Service;
+use anyhow::{Context, Result, bail};
+use ratestream_testkit::install;
+use std::path::PathBuf;
+use std::process::Stdio;
+use tokio::process::Command;
+
+/// The repository's folder.
+pub(crate) fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().map(PathBuf::from).unwrap_or_default()
+}
+
+/// The folder that cargo builds into.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from)
+}
+
+/// Installs what compiling needs beyond Rust.
+pub(crate) async fn tools() -> Result<()> {
+    let install = || install::ensure_commands("compiling the services", install::PACKAGES_FOR_BUILDING);
+    tokio::task::spawn_blocking(install).await.context("the installation thread panicked")?
+}
+
+/// Release build of the given services.
+pub(crate) async fn services(services: &[Service]) -> Result<()> {
+    if services.is_empty() {
+        return Ok(());
+    }
+    tools().await?;
+    let mut args = vec!["build".to_owned(), "--quiet".to_owned(), "--release".to_owned()];
+    args.extend(services.iter().flat_map(|service| ["--package".to_owned(), service.name.to_owned()]));
+    cargo(&args, &[]).await
+}
+
+/// Runs cargo in the repository with its output on the terminal; it ends with this program.
+pub(crate) async fn cargo(args: &[String], environment: &[(String, String)]) -> Result<()> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(args).current_dir(repository()).stdin(Stdio::null()).kill_on_drop(true);
+    command.envs(environment.iter().map(|(key, value)| (key, value)));
+    let status = command.status().await.context("cargo does not run: install Rust with rustup (https://rustup.rs)")?;
+    if !status.success() {
+        bail!("`cargo {}` failed with {status}; its messages are above", args.join(" "));
+    }
+    Ok(())
+}
