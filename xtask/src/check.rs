@@ -18,7 +18,10 @@ pub(crate) fn run() -> Result<()> {
     check("tidy", tidy::run(&repository()));
     check("format", cargo(&["fmt", "--all", "--check"], None));
     check("lints", cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"], None));
-    check("documentation", cargo(&["doc", "--quiet", "--workspace", "--no-deps"], Some(("RUSTDOCFLAGS", "-D warnings"))));
+    check(
+        "documentation",
+        cargo(&["doc", "--quiet", "--workspace", "--no-deps"], Some(("RUSTDOCFLAGS", "-D warnings"))),
+    );
     check("dependencies", dependencies());
     if !failures.is_empty() {
         bail!("these checks failed: {}", failures.join(", "));

@@ -35,10 +35,16 @@ pub(crate) struct Connector {
 pub(crate) fn connectors() -> Result<Vec<Connector>> {
     let folder = repository().join("compose/connectors");
     let context = || format!("cannot read {}", folder.display());
-    let mut files: Vec<_> = fs::read_dir(&folder).with_context(context)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let mut files: Vec<_> =
+        fs::read_dir(&folder).with_context(context)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "json"));
     files.sort();
-    files.iter().map(|file| connector(&fs::read_to_string(file)?).with_context(|| format!("{} is no connector", file.display()))).collect()
+    files
+        .iter()
+        .map(|file| {
+            connector(&fs::read_to_string(file)?).with_context(|| format!("{} is no connector", file.display()))
+        })
+        .collect()
 }
 
 fn connector(text: &str) -> Result<Connector> {
@@ -94,9 +100,15 @@ pub(crate) async fn wait_for_rates() -> Result<()> {
             return Ok(());
         }
         if Instant::now() > end {
-            let status = install::http_client()?.get("http://127.0.0.1:8083/connectors/rating-system-connector/status").send().await?;
+            let status = install::http_client()?
+                .get("http://127.0.0.1:8083/connectors/rating-system-connector/status")
+                .send()
+                .await?;
             let status = status.text().await.unwrap_or_default();
-            bail!("no captured rating after {} s: subject {RATES_SUBJECT} is missing. The connector says: {status}", SCHEMA_LIMIT.as_secs());
+            bail!(
+                "no captured rating after {} s: subject {RATES_SUBJECT} is missing. The connector says: {status}",
+                SCHEMA_LIMIT.as_secs()
+            );
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -6,24 +6,64 @@ use sqlx::{Connection, PgConnection};
 use std::time::Duration;
 
 const FIRST_NAMES: &[&str] = &[
-    "Amina", "Lukas", "Sofia", "Mateo", "Yuki", "Fatima", "Oliver", "Priya", "Noah", "Chidi", "Elena", "Omar", "Ingrid", "Diego", "Mei", "Anna",
-    "Kwame", "Leila", "Pierre", "Hana", "Tom", "Zofia", "Raj", "Carmen",
+    "Amina", "Lukas", "Sofia", "Mateo", "Yuki", "Fatima", "Oliver", "Priya", "Noah", "Chidi", "Elena", "Omar",
+    "Ingrid", "Diego", "Mei", "Anna", "Kwame", "Leila", "Pierre", "Hana", "Tom", "Zofia", "Raj", "Carmen",
 ];
 const LAST_NAMES: &[&str] = &[
-    "Haddad", "Weber", "Rossi", "García", "Tanaka", "Khan", "Smith", "Patel", "Brown", "Okafor", "Petrova", "Farouk", "Larsen", "Silva", "Chen",
-    "Novak", "Mensah", "Hosseini", "Dubois", "Kim", "Murphy", "Kowalska", "Sharma", "Torres",
+    "Haddad", "Weber", "Rossi", "García", "Tanaka", "Khan", "Smith", "Patel", "Brown", "Okafor", "Petrova", "Farouk",
+    "Larsen", "Silva", "Chen", "Novak", "Mensah", "Hosseini", "Dubois", "Kim", "Murphy", "Kowalska", "Sharma",
+    "Torres",
 ];
 const PRODUCTS: &[&str] = &[
-    "Espresso Machine", "Trail Running Shoes", "Wireless Headphones", "Camping Tent", "Desk Lamp", "Mechanical Keyboard", "Yoga Mat", "Chef's Knife",
-    "Electric Kettle", "Rain Jacket", "Bluetooth Speaker", "Office Chair", "Cast Iron Pan", "Smart Watch", "Board Game",
+    "Espresso Machine",
+    "Trail Running Shoes",
+    "Wireless Headphones",
+    "Camping Tent",
+    "Desk Lamp",
+    "Mechanical Keyboard",
+    "Yoga Mat",
+    "Chef's Knife",
+    "Electric Kettle",
+    "Rain Jacket",
+    "Bluetooth Speaker",
+    "Office Chair",
+    "Cast Iron Pan",
+    "Smart Watch",
+    "Board Game",
 ];
 const COUNTRIES: &[(&str, &str)] = &[
-    ("Germany", "Europe"), ("France", "Europe"), ("Italy", "Europe"), ("Spain", "Europe"), ("Poland", "Europe"), ("Sweden", "Europe"),
-    ("Norway", "Europe"), ("Ireland", "Europe"), ("Netherlands", "Europe"), ("Portugal", "Europe"), ("Greece", "Europe"), ("United Kingdom", "Europe"),
-    ("Egypt", "Africa"), ("Nigeria", "Africa"), ("Kenya", "Africa"), ("Ghana", "Africa"), ("Morocco", "Africa"), ("South Africa", "Africa"),
-    ("Japan", "Asia"), ("India", "Asia"), ("China", "Asia"), ("South Korea", "Asia"), ("Vietnam", "Asia"), ("Saudi Arabia", "Asia"),
-    ("United States", "North America"), ("Canada", "North America"), ("Mexico", "North America"), ("Brazil", "South America"),
-    ("Argentina", "South America"), ("Chile", "South America"), ("Australia", "Oceania"), ("New Zealand", "Oceania"),
+    ("Germany", "Europe"),
+    ("France", "Europe"),
+    ("Italy", "Europe"),
+    ("Spain", "Europe"),
+    ("Poland", "Europe"),
+    ("Sweden", "Europe"),
+    ("Norway", "Europe"),
+    ("Ireland", "Europe"),
+    ("Netherlands", "Europe"),
+    ("Portugal", "Europe"),
+    ("Greece", "Europe"),
+    ("United Kingdom", "Europe"),
+    ("Egypt", "Africa"),
+    ("Nigeria", "Africa"),
+    ("Kenya", "Africa"),
+    ("Ghana", "Africa"),
+    ("Morocco", "Africa"),
+    ("South Africa", "Africa"),
+    ("Japan", "Asia"),
+    ("India", "Asia"),
+    ("China", "Asia"),
+    ("South Korea", "Asia"),
+    ("Vietnam", "Asia"),
+    ("Saudi Arabia", "Asia"),
+    ("United States", "North America"),
+    ("Canada", "North America"),
+    ("Mexico", "North America"),
+    ("Brazil", "South America"),
+    ("Argentina", "South America"),
+    ("Chile", "South America"),
+    ("Australia", "Oceania"),
+    ("New Zealand", "Oceania"),
 ];
 const COMMENTS: [&[&str]; 5] = [
     &["Broke on the second day.", "Never arrived complete.", "I want my money back.", "Not what the picture shows."],
@@ -81,7 +121,10 @@ type Pair = (PgConnection, PgConnection);
 
 async fn connect(ratings: &str, customers: &str) -> Result<Pair> {
     let context = "cannot connect to PostgreSQL";
-    Ok((PgConnection::connect(ratings).await.context(context)?, PgConnection::connect(customers).await.context(context)?))
+    Ok((
+        PgConnection::connect(ratings).await.context(context)?,
+        PgConnection::connect(customers).await.context(context)?,
+    ))
 }
 
 async fn turn((mut ratings, mut customers): Pair) -> Result<Pair> {
@@ -94,7 +137,8 @@ async fn turn((mut ratings, mut customers): Pair) -> Result<Pair> {
             sqlx::query(sql).bind(rate).bind(comment(rate)).bind(back).execute(&mut ratings).await?;
         }
         _ => {
-            let sql = "DELETE FROM rating.rates WHERE id = (SELECT id FROM rating.rates ORDER BY id DESC OFFSET $1 LIMIT 1)";
+            let sql =
+                "DELETE FROM rating.rates WHERE id = (SELECT id FROM rating.rates ORDER BY id DESC OFFSET $1 LIMIT 1)";
             sqlx::query(sql).bind(rand::rng().random_range(0_i64..50)).execute(&mut ratings).await?;
         }
     }
@@ -108,7 +152,8 @@ async fn insert(connection: &mut PgConnection, rate: i32) -> Result<()> {
     let (first, last, (country, region)) = (pick(FIRST_NAMES), pick(LAST_NAMES), pick(COUNTRIES));
     let email = format!("{}.{}@example.com", first.to_lowercase(), last.to_lowercase().replace('í', "i"));
     let sql = "INSERT INTO rating.rates (customer_name, customer_email, product, country_name, region, rate, comment) VALUES ($1, $2, $3, $4, $5, $6, $7)";
-    let query = sqlx::query(sql).bind(format!("{first} {last}")).bind(email).bind(pick(PRODUCTS)).bind(country).bind(region);
+    let query =
+        sqlx::query(sql).bind(format!("{first} {last}")).bind(email).bind(pick(PRODUCTS)).bind(country).bind(region);
     query.bind(rate).bind(comment(rate)).execute(connection).await?;
     Ok(())
 }

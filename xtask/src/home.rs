@@ -34,17 +34,22 @@ impl Home {
     pub(crate) fn open() -> Result<Self> {
         let root = match std::env::var_os("RATESTREAM_HOME") {
             Some(folder) => PathBuf::from(folder),
-            None => Path::new(&std::env::var_os("HOME").context("neither HOME nor RATESTREAM_HOME is set")?).join(".local/share/ratestream"),
+            None => Path::new(&std::env::var_os("HOME").context("neither HOME nor RATESTREAM_HOME is set")?)
+                .join(".local/share/ratestream"),
         };
         Self::at(root)
     }
 
     pub(crate) fn at(root: PathBuf) -> Result<Self> {
-        fs::create_dir_all(&root).with_context(|| format!("cannot create {}: set RATESTREAM_HOME to a folder you may write", root.display()))?;
+        fs::create_dir_all(&root).with_context(|| {
+            format!("cannot create {}: set RATESTREAM_HOME to a folder you may write", root.display())
+        })?;
         let root = fs::canonicalize(root)?;
         let file = root.join("running.json");
         let entries = match fs::read(&file) {
-            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged: remove it", file.display()))?,
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged: remove it", file.display()))?
+            }
             Err(_) => BTreeMap::new(),
         };
         Ok(Self { root, entries: Mutex::new(entries) })
@@ -65,8 +70,11 @@ impl Home {
     /// The processes that still run, in start order.
     pub(crate) fn running(&self) -> Vec<(String, Entry)> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut alive: Vec<(String, Entry)> =
-            entries.iter().filter(|(_, entry)| entry.id.is_alive()).map(|(name, entry)| (name.clone(), entry.clone())).collect();
+        let mut alive: Vec<(String, Entry)> = entries
+            .iter()
+            .filter(|(_, entry)| entry.id.is_alive())
+            .map(|(name, entry)| (name.clone(), entry.clone()))
+            .collect();
         alive.sort_by_key(|(_, entry)| entry.order);
         alive
     }
@@ -76,7 +84,14 @@ impl Home {
     }
 
     /// Writes a started process down at once, so that it can be stopped whatever happens next.
-    pub(crate) fn record(&self, name: &str, id: ProcessId, address: &str, log: &Path, signal: StopSignal) -> Result<()> {
+    pub(crate) fn record(
+        &self,
+        name: &str,
+        id: ProcessId,
+        address: &str,
+        log: &Path,
+        signal: StopSignal,
+    ) -> Result<()> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let order = entries.values().map(|entry| entry.order + 1).max().unwrap_or(0);
         let entry = Entry { id, address: address.to_owned(), log: log.to_owned(), signal, order };
@@ -104,7 +119,10 @@ impl Home {
         let free: Option<u64> = text.lines().nth(1).and_then(|line| line.split_whitespace().nth(3)?.parse().ok());
         if let Some(free) = free.filter(|free| *free < SPACE_NEEDED_KIB) {
             let root = self.root.display();
-            bail!("the disk of {root} is nearly full: {} MB are free and 2048 are needed. Free some, or set RATESTREAM_HOME to another disk", free / 1024);
+            bail!(
+                "the disk of {root} is nearly full: {} MB are free and 2048 are needed. Free some, or set RATESTREAM_HOME to another disk",
+                free / 1024
+            );
         }
         Ok(())
     }

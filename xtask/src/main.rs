@@ -80,10 +80,10 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<()> {
     match command {
-        Command::Up(options) => up::run(options).await,
+        Command::Up(options) => Box::pin(up::run(options)).await,
         Command::Down { wipe } => down::run(wipe),
         Command::Status { json } => status::run(json).await,
-        Command::Test(options) => test::run(options).await,
+        Command::Test(options) => Box::pin(test::run(options)).await,
         Command::Check => check::run(),
         Command::Build => build::services(&parts::Service::ALL).await,
         Command::Inbox { smtp, page } => {

@@ -62,7 +62,8 @@ pub(crate) struct Parts(BTreeSet<&'static str>);
 
 impl Parts {
     pub(crate) fn choose(only: &[String], without: &[String], light: bool) -> Result<Self> {
-        let all: Vec<&'static str> = SERVERS.iter().map(|server| server.0).chain(Service::ALL.iter().map(|service| service.name)).collect();
+        let all: Vec<&'static str> =
+            SERVERS.iter().map(|server| server.0).chain(Service::ALL.iter().map(|service| service.name)).collect();
         let known = |name: &String| match all.iter().find(|part| *part == name) {
             Some(part) => Ok(*part),
             None => bail!("there is no part {name:?}; the parts are {}", all.join(", ")),
@@ -70,9 +71,12 @@ impl Parts {
         let only = only.iter().map(known).collect::<Result<BTreeSet<_>>>()?;
         let without = without.iter().map(known).collect::<Result<BTreeSet<_>>>()?;
         let heavy = |name: &str| {
-            matches!(name, "elasticsearch" | "cassandra" | "influxdb") || Service::ALL.iter().any(|service| service.name == name && !service.light)
+            matches!(name, "elasticsearch" | "cassandra" | "influxdb")
+                || Service::ALL.iter().any(|service| service.name == name && !service.light)
         };
-        let wanted = |name: &&'static str| (only.is_empty() || only.contains(name)) && !without.contains(name) && !(light && heavy(name));
+        let wanted = |name: &&'static str| {
+            (only.is_empty() || only.contains(name)) && !without.contains(name) && !(light && heavy(name))
+        };
         Ok(Self(all.iter().copied().filter(wanted).collect()))
     }
 

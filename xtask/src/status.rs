@@ -55,6 +55,13 @@ fn print(lines: &[Line]) {
             Some(false) => "NOT READY",
             None => "runs",
         };
-        println!("  {:<20} {:<9} {:>6.0} MB  {:<28} log {}", line.name, ready, line.resident_bytes as f64 / 1e6, line.address, line.log.display());
+        println!(
+            "  {:<20} {:<9} {:>6.0} MB  {:<28} log {}",
+            line.name,
+            ready,
+            line.resident_bytes as f64 / 1e6,
+            line.address,
+            line.log.display()
+        );
     }
 }

@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use ratestream_testkit::process::StopSignal;
 use ratestream_testkit::{
-    Cassandra, CassandraAddress, Elasticsearch, ElasticsearchAddress, InfluxAddress, InfluxDb, Kafka, KafkaAddress, Postgres, PostgresAddress,
-    PostgresOptions, ProcessId, StartOptions,
+    Cassandra, CassandraAddress, Elasticsearch, ElasticsearchAddress, InfluxAddress, InfluxDb, Kafka, KafkaAddress,
+    Postgres, PostgresAddress, PostgresOptions, ProcessId, StartOptions,
 };
 use serde::Serialize;
 use std::fs;
@@ -35,7 +35,11 @@ pub(crate) async fn run(options: Options) -> Result<()> {
             step("compiled the services", "cargo build", build::cargo(&args, &[])).await
         };
         let ((), environment) = tokio::try_join!(build, servers(&home))?;
-        println!("logs: {} and {}", home.root().join("data").display(), std::env::temp_dir().join("ratestream-*.log").display());
+        println!(
+            "logs: {} and {}",
+            home.root().join("data").display(),
+            std::env::temp_dir().join("ratestream-*.log").display()
+        );
         let mut args = vec!["test".to_owned(), "--workspace".to_owned()];
         args.extend(options.name.clone());
         build::cargo(&args, &environment).await
@@ -49,7 +53,6 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     } else {
         down::stop(&home)?;
         if outcome.is_ok() {
-            fs::remove_dir_all(home.root().join("addresses")).ok();
             wipe(&home)?;
         }
     }
@@ -100,7 +103,11 @@ async fn servers(home: &Home) -> Result<Vec<Variable>> {
 }
 
 /// The address of a server that an earlier run kept, or of one started now.
-async fn kept<A: Serialize>(home: &Home, name: &str, start: impl Future<Output = Result<(Option<ProcessId>, PathBuf, A)>>) -> Result<Variable> {
+async fn kept<A: Serialize>(
+    home: &Home,
+    name: &str,
+    start: impl Future<Output = Result<(Option<ProcessId>, PathBuf, A)>>,
+) -> Result<Variable> {
     let variable = format!("RATESTREAM_TEST_{}", name.to_uppercase());
     if let Some(entry) = home.runs(name) {
         return Ok((variable, entry.address));

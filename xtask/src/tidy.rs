@@ -51,7 +51,9 @@ fn judge(path: &str, text: &str) -> Vec<String> {
     if !path.ends_with(".rs") {
         return findings;
     }
-    if matches!(name, "utils.rs" | "util.rs" | "common.rs" | "helpers.rs") || ["/utils/", "/common/"].iter().any(|part| path.contains(part)) {
+    if matches!(name, "utils.rs" | "util.rs" | "common.rs" | "helpers.rs")
+        || ["/utils/", "/common/"].iter().any(|part| path.contains(part))
+    {
         findings.push("is named for no purpose: name the module by what it does".into());
     }
     if text.lines().any(|line| line.trim_start().starts_with(concat!("#[", "ignore"))) {
@@ -71,7 +73,14 @@ fn judge(path: &str, text: &str) -> Vec<String> {
 
 /// Paths of one machine and hosts of private registries.
 fn foreign_words(text: &str) -> Vec<String> {
-    let words = [concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/wo", "rk/"), concat!("/tmp/", "desk"), concat!("artifac", "tory"), concat!("nex", "us.")];
+    let words = [
+        concat!("/ro", "ot/"),
+        concat!("/ho", "me/"),
+        concat!("/wo", "rk/"),
+        concat!("/tmp/", "desk"),
+        concat!("artifac", "tory"),
+        concat!("nex", "us."),
+    ];
     let found = words.iter().filter(|word| text.contains(**word));
     found.map(|word| format!("names {word:?}: nothing of one machine belongs here")).collect()
 }
@@ -83,14 +92,19 @@ fn long_functions(text: &str) -> Vec<String> {
     for (start, line) in lines.iter().enumerate() {
         let code = line.trim_start();
         let words = code.split('(').next().unwrap_or_default();
-        let function = words.split_whitespace().any(|word| word == "fn") && !code.starts_with("//") && !code.starts_with('"');
+        let function =
+            words.split_whitespace().any(|word| word == "fn") && !code.starts_with("//") && !code.starts_with('"');
         if !function || line.trim_end().ends_with(';') || line.trim_end().ends_with('}') {
             continue;
         }
         let indent = &line[..line.len() - code.len()];
         let end = lines[start..].iter().position(|other| *other == format!("{indent}}}"));
         if let Some(length) = end.filter(|length| length + 1 > FUNCTION_LINES) {
-            findings.push(format!("line {}: the function has {} lines, {FUNCTION_LINES} are allowed", start + 1, length + 1));
+            findings.push(format!(
+                "line {}: the function has {} lines, {FUNCTION_LINES} are allowed",
+                start + 1,
+                length + 1
+            ));
         }
     }
     findings

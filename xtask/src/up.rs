@@ -47,7 +47,10 @@ pub(crate) struct Options {
 
 fn parse_rate(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix("/s").unwrap_or(text).parse::<f64>();
-    number.ok().filter(|rate| *rate > 0.0 && *rate <= 10_000.0).ok_or_else(|| format!("{text:?} is no rate: write for example 5/s"))
+    number
+        .ok()
+        .filter(|rate| *rate > 0.0 && *rate <= 10_000.0)
+        .ok_or_else(|| format!("{text:?} is no rate: write for example 5/s"))
 }
 
 pub(crate) async fn run(options: Options) -> Result<()> {
@@ -56,7 +59,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     }
     let home = Home::open()?;
     let work = async {
-        start(&home, &options).await?;
+        Box::pin(start(&home, &options)).await?;
         if !options.detach {
             println!("\nCtrl-C stops everything; the data stays.");
             std::future::pending::<()>().await;
@@ -84,6 +87,9 @@ async fn start(home: &Home, options: &Options) -> Result<()> {
     println!("starting in {}", home.root().display());
     let light = parts.services(true);
     let compile = async {
+        if light.is_empty() {
+            return Ok(());
+        }
         let names = names(&light);
         step(&format!("compiled {names}"), "cargo build --release", build::services(&light)).await
     };
@@ -111,7 +117,8 @@ fn names(services: &[Service]) -> String {
 
 /// Registry first: the others ask it while they start; then all at once.
 async fn services(home: &Home, services: &[Service]) -> Result<()> {
-    let (registry, others): (Vec<&Service>, Vec<&Service>) = services.iter().partition(|service| service.name == "schema-registry");
+    let (registry, others): (Vec<&Service>, Vec<&Service>) =
+        services.iter().partition(|service| service.name == "schema-registry");
     for registry in registry {
         service(home, registry).await?;
     }
@@ -128,10 +135,10 @@ async fn join<F: Future + Unpin>(futures: &mut [F]) -> Vec<F::Output> {
     let mut outputs: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
     std::future::poll_fn(|context| {
         for (future, output) in futures.iter_mut().zip(&mut outputs) {
-            if output.is_none() {
-                if let std::task::Poll::Ready(value) = std::pin::Pin::new(future).poll(context) {
-                    *output = Some(value);
-                }
+            if output.is_none()
+                && let std::task::Poll::Ready(value) = std::pin::Pin::new(future).poll(context)
+            {
+                *output = Some(value);
             }
         }
         if outputs.iter().all(Option::is_some) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
@@ -188,14 +195,17 @@ async fn connectors(owner: &str) -> Result<()> {
 async fn sinks(home: &Home, parts: &Parts) -> Vec<String> {
     let heavy = parts.services(false);
     if !heavy.is_empty() {
-        if let Err(error) = step(&format!("compiled {}", names(&heavy)), "cargo build --release", build::services(&heavy)).await {
+        let compiled =
+            step(&format!("compiled {}", names(&heavy)), "cargo build --release", build::services(&heavy)).await;
+        if let Err(error) = compiled {
             return vec![sentence(&error)];
         }
     }
-    let mut chains: Vec<_> = [("elasticsearch", "search-indexer"), ("cassandra", "events-to-cassandra"), ("influxdb", "metrics-to-influx")]
-        .into_iter()
-        .map(|(server, service)| Box::pin(sink(home, parts, server, service)))
-        .collect();
+    let mut chains: Vec<_> =
+        [("elasticsearch", "search-indexer"), ("cassandra", "events-to-cassandra"), ("influxdb", "metrics-to-influx")]
+            .into_iter()
+            .map(|(server, service)| Box::pin(sink(home, parts, server, service)))
+            .collect();
     let outcomes = join(&mut chains).await;
     outcomes.into_iter().filter_map(|outcome| outcome.err().map(|error| sentence(&error))).collect()
 }

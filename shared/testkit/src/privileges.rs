@@ -62,7 +62,9 @@ fn lookup(user: &str) -> Option<(u32, u32)> {
 }
 
 fn closed_ancestor(path: &Path) -> Option<&Path> {
-    path.ancestors().skip(1).find(|folder| fs::metadata(folder).is_ok_and(|meta| meta.permissions().mode() & 0o001 == 0))
+    path.ancestors()
+        .skip(1)
+        .find(|folder| fs::metadata(folder).is_ok_and(|meta| meta.permissions().mode() & 0o001 == 0))
 }
 
 impl RunAs {

@@ -196,7 +196,12 @@ impl Spec {
     pub fn run(&self) -> Result<()> {
         let status = self.command()?.status().with_context(|| self.cannot_start())?;
         if !status.success() {
-            bail!("{} ended with {status}. Last lines of {}:\n{}", self.name, self.log.display(), last_lines(&self.log, 20));
+            bail!(
+                "{} ended with {status}. Last lines of {}:\n{}",
+                self.name,
+                self.log.display(),
+                last_lines(&self.log, 20)
+            );
         }
         Ok(())
     }
@@ -210,7 +215,12 @@ impl Spec {
         let mut child = self.command()?.spawn().with_context(|| self.cannot_start())?;
         let Some(id) = ProcessId::of(child.id()) else {
             let status = child.wait()?;
-            bail!("{} ended at once with {status}. Last lines of {}:\n{}", self.name, self.log.display(), last_lines(&self.log, 20));
+            bail!(
+                "{} ended at once with {status}. Last lines of {}:\n{}",
+                self.name,
+                self.log.display(),
+                last_lines(&self.log, 20)
+            );
         };
         Process::watched(self, id, Some(child))
     }
@@ -297,7 +307,9 @@ impl Process {
         command.arg(self.id.pid.to_string()).arg(self.id.started.to_string()).arg(self.signal.name());
         command.arg(folder.unwrap_or(Path::new("")));
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.guardian = Some(command.spawn().context("cannot start the watcher of a test server: `setsid` (util-linux) is missing")?);
+        self.guardian = Some(
+            command.spawn().context("cannot start the watcher of a test server: `setsid` (util-linux) is missing")?,
+        );
         Ok(())
     }
 
@@ -322,10 +334,10 @@ impl Process {
 
     /// Whether it runs.
     pub fn is_alive(&mut self) -> bool {
-        if let Some(child) = &mut self.child {
-            if !matches!(child.try_wait(), Ok(None)) {
-                return false;
-            }
+        if let Some(child) = &mut self.child
+            && !matches!(child.try_wait(), Ok(None))
+        {
+            return false;
         }
         self.id.is_alive()
     }
@@ -335,14 +347,23 @@ impl Process {
         let end = Instant::now() + READY_LIMIT;
         loop {
             if !self.is_alive() {
-                bail!("{} ended while starting. Last lines of {}:\n{}", self.name, self.log.display(), last_lines(&self.log, 20));
+                bail!(
+                    "{} ended while starting. Last lines of {}:\n{}",
+                    self.name,
+                    self.log.display(),
+                    last_lines(&self.log, 20)
+                );
             }
             if probe().await {
                 return Ok(());
             }
             if Instant::now() > end {
                 let (log, seconds) = (self.log.display(), READY_LIMIT.as_secs());
-                bail!("{} is not ready after {seconds} s. Last lines of {log}:\n{}", self.name, last_lines(&self.log, 20));
+                bail!(
+                    "{} is not ready after {seconds} s. Last lines of {log}:\n{}",
+                    self.name,
+                    last_lines(&self.log, 20)
+                );
             }
             tokio::time::sleep(POLL).await;
         }

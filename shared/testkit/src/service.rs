@@ -59,7 +59,10 @@ impl Service {
         };
         let program = folder.join(name);
         if !program.is_file() {
-            bail!("{} does not exist: build it with `cargo build -p {name}`, or run the tests by `cargo x test`", program.display());
+            bail!(
+                "{} does not exist: build it with `cargo build -p {name}`, or run the tests by `cargo x test`",
+                program.display()
+            );
         }
         let port = match options.port {
             Some(port) => crate::check_free(name, port).map(|()| port)?,
@@ -150,7 +153,10 @@ impl Service {
 fn unexpected(text: &str, expected: &[&str]) -> Vec<String> {
     let bad = |line: &&str| {
         let words = line.split_whitespace().take(3).any(|word| matches!(strip_colour(word).as_str(), "WARN" | "ERROR"));
-        words || line.contains("\"level\":\"WARN\"") || line.contains("\"level\":\"ERROR\"") || line.contains("panicked at")
+        words
+            || line.contains("\"level\":\"WARN\"")
+            || line.contains("\"level\":\"ERROR\"")
+            || line.contains("panicked at")
     };
     let lines = text.lines().filter(bad);
     lines.filter(|line| !expected.iter().any(|part| line.contains(part))).map(str::to_owned).collect()

@@ -5,7 +5,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use testkit::{Kafka, Postgres, PostgresOptions, StartOptions, probe};
 
 fn port(bootstrap: &str) -> u16 {
-    bootstrap.rsplit_once(':').unwrap().1.parse().unwrap()
+    bootstrap.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_default()
 }
 
 #[tokio::test]
@@ -30,7 +30,8 @@ async fn postgres_keeps_committed_rows_through_kill_9() {
     let read = async |url: String| {
         let mut connection = PgConnection::connect(&url).await.unwrap();
         let rows: Vec<(i32,)> = sqlx::query_as("SELECT a FROM t ORDER BY a").fetch_all(&mut connection).await.unwrap();
-        let level: (String,) = sqlx::query_as("SELECT current_setting('wal_level')").fetch_one(&mut connection).await.unwrap();
+        let level: (String,) =
+            sqlx::query_as("SELECT current_setting('wal_level')").fetch_one(&mut connection).await.unwrap();
         connection.execute("INSERT INTO t SELECT max(a) + 1 FROM t").await.unwrap();
         (rows.into_iter().map(|row| row.0).collect::<Vec<_>>(), level.0)
     };

@@ -3,7 +3,9 @@
 use super::own_process;
 use crate::demo;
 use crate::home::Home;
-use crate::parts::{CASSANDRA_PORT, ELASTICSEARCH_PORT, INBOX_PORT, INFLUXDB_PORT, KAFKA_PORT, POSTGRES_PORT, Parts, SMTP_PORT};
+use crate::parts::{
+    CASSANDRA_PORT, ELASTICSEARCH_PORT, INBOX_PORT, INFLUXDB_PORT, KAFKA_PORT, POSTGRES_PORT, Parts, SMTP_PORT,
+};
 use crate::progress::step;
 use anyhow::{Context, Result, bail};
 use ratestream_testkit::process::StopSignal;
@@ -44,14 +46,22 @@ fn options(home: &Home, name: &str, port: u16) -> StartOptions {
     StartOptions { port: Some(port), data_dir: Some(home.data(name)), detached: true }
 }
 
-fn record(home: &Home, name: &str, id: Option<ProcessId>, address: &str, log: PathBuf, signal: StopSignal) -> Result<()> {
+fn record(
+    home: &Home,
+    name: &str,
+    id: Option<ProcessId>,
+    address: &str,
+    log: PathBuf,
+    signal: StopSignal,
+) -> Result<()> {
     home.record(name, id.context("it ended right after its start")?, address, &log, signal)
 }
 
 async fn postgres(home: &Home) -> Result<()> {
     let (cluster_sql, databases) = demo::databases();
     let server = options(home, "postgres", POSTGRES_PORT);
-    let started = Postgres::start(PostgresOptions { server, password: demo::PASSWORD.into(), databases, cluster_sql }).await?;
+    let started =
+        Postgres::start(PostgresOptions { server, password: demo::PASSWORD.into(), databases, cluster_sql }).await?;
     let address = format!("127.0.0.1:{POSTGRES_PORT}");
     record(home, "postgres", started.process(), &address, started.log(), StopSignal::Int)
 }

@@ -112,7 +112,11 @@ fn word(text: &str) -> Option<(Vec<u8>, usize)> {
         "q" | "Q" => quoted_printable(content, true),
         _ => return None,
     };
-    let bytes = if set.eq_ignore_ascii_case("iso-8859-1") { bytes.iter().map(|b| char::from(*b)).collect::<String>().into_bytes() } else { bytes };
+    let bytes = if set.eq_ignore_ascii_case("iso-8859-1") {
+        bytes.iter().map(|b| char::from(*b)).collect::<String>().into_bytes()
+    } else {
+        bytes
+    };
     Some((bytes, 2 + set.len() + 1 + encoding.len() + 1 + content.len() + 2))
 }
 

@@ -50,7 +50,8 @@ impl Inbox {
         let smtp_port = port(options.smtp_port, "the mail inbox")?;
         let page_port = port(options.page_port, "the inbox page")?;
         let store = Arc::new(Store::default());
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, smtp_port)).with_context(|| format!("cannot listen on port {smtp_port}"))?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, smtp_port))
+            .with_context(|| format!("cannot listen on port {smtp_port}"))?;
         smtp::serve(listener, store.clone(), options.certificate)?;
         let page = api::Page::serve(page_port, store.clone()).await?;
         Ok(Self { store, smtp_port, page_port, page })

@@ -24,7 +24,11 @@ pub(super) fn serve(listener: TcpListener, store: Arc<Store>, certificate: Optio
     }
     // this server has no way to end; its thread lives as long as the program
     let run = move || drop(server.serve());
-    std::thread::Builder::new().name("inbox-smtp".into()).spawn(run).context("cannot start the inbox's thread").map(drop)
+    std::thread::Builder::new()
+        .name("inbox-smtp".into())
+        .spawn(run)
+        .context("cannot start the inbox's thread")
+        .map(drop)
 }
 
 #[derive(Clone, Default)]

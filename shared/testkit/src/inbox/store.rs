@@ -81,14 +81,27 @@ impl Store {
 
     pub(super) fn add(&self, from: String, to: Vec<String>, raw: Vec<u8>) -> u64 {
         let parsed = mime::parse(&raw);
-        let received_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        let received_ms = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         let mut state = self.state();
         state.last_id += 1;
         state.bytes += raw.len();
         let id = state.last_id;
         let subject = parsed.header("subject").unwrap_or_default().to_owned();
         let (headers, text, html, size) = (parsed.headers, parsed.text, parsed.html, raw.len());
-        state.messages.push_back(Arc::new(Message { id, received_ms, from, to, subject, headers, text, html, size, raw }));
+        state.messages.push_back(Arc::new(Message {
+            id,
+            received_ms,
+            from,
+            to,
+            subject,
+            headers,
+            text,
+            html,
+            size,
+            raw,
+        }));
         while state.messages.len() > MAX_MESSAGES || state.bytes > MAX_BYTES {
             let Some(oldest) = state.messages.pop_front() else { break };
             state.bytes -= oldest.size;

@@ -22,7 +22,8 @@ fn present(probe: &str) -> bool {
 
 /// Installs the packages whose program (a name in the search path, or an absolute file) is missing.
 pub fn ensure_commands(what: &str, needs: &[(&str, &str)]) -> Result<()> {
-    let mut packages: Vec<&str> = needs.iter().filter(|(probe, _)| !present(probe)).map(|(_, package)| *package).collect();
+    let mut packages: Vec<&str> =
+        needs.iter().filter(|(probe, _)| !present(probe)).map(|(_, package)| *package).collect();
     packages.dedup();
     if packages.is_empty() { Ok(()) } else { ensure_packages(what, &packages) }
 }
@@ -34,7 +35,9 @@ pub(super) fn ensure_packages(what: &str, packages: &[&str]) -> Result<()> {
         bail!("{what} needs what Debian calls {list}: install them with this system's package manager, then run again");
     }
     if !is_root() {
-        bail!("{what} needs packages that are not installed. Run: sudo apt-get install -y --no-install-recommends {list}");
+        bail!(
+            "{what} needs packages that are not installed. Run: sudo apt-get install -y --no-install-recommends {list}"
+        );
     }
     let cache = cache()?;
     let _lock = Lock::take(&cache, "apt")?;

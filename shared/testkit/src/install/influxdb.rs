@@ -24,9 +24,14 @@ pub fn influxd() -> Result<PathBuf> {
     let ready = cache()?.join(&name);
     if !ready.join(".complete").exists() {
         let Some(go) = find_program("go") else {
-            bail!("InfluxDB is skipped: it is compiled from Go source and this machine has no Go (https://go.dev/dl); install it and run again");
+            bail!(
+                "InfluxDB is skipped: it is compiled from Go source and this machine has no Go (https://go.dev/dl); install it and run again"
+            );
         };
-        apt::ensure_commands("compiling InfluxDB", &[("clang", "clang"), ("cc", "build-essential"), ("pkg-config", "pkg-config")])?;
+        apt::ensure_commands(
+            "compiling InfluxDB",
+            &[("clang", "clang"), ("cc", "build-essential"), ("pkg-config", "pkg-config")],
+        )?;
         cached(&name, |folder| compile(&go, folder))?;
     }
     Ok(ready.join("influxd"))
@@ -49,7 +54,9 @@ fn compile(go: &Path, folder: &Path) -> Result<()> {
     };
     fs::write(module.join("tools.go"), TOOLS)?;
     let version = super::INFLUXDB;
-    let require = format!("module ratestream.invalid/influxdb\n\ngo 1.22\n\nrequire github.com/influxdata/influxdb/v2 v{version}\n");
+    let require = format!(
+        "module ratestream.invalid/influxdb\n\ngo 1.22\n\nrequire github.com/influxdata/influxdb/v2 v{version}\n"
+    );
     fs::write(module.join("go.mod"), &require)?;
     run("the download", &["mod", "download", &format!("github.com/influxdata/influxdb/v2@v{version}")])?;
     let replaced = replacement(go, version)?;
@@ -58,7 +65,19 @@ fn compile(go: &Path, folder: &Path) -> Result<()> {
     run("the first compile", &["build", "-o", "../pkg-config", "github.com/influxdata/pkg-config"])?;
     let flags = format!("-s -w -X main.version=v{version}");
     let tags = "sqlite_foreign_keys,sqlite_json";
-    run("the compile", &["build", "-tags", tags, "-ldflags", &flags, "-o", "../influxd", "github.com/influxdata/influxdb/v2/cmd/influxd"])?;
+    run(
+        "the compile",
+        &[
+            "build",
+            "-tags",
+            tags,
+            "-ldflags",
+            &flags,
+            "-o",
+            "../influxd",
+            "github.com/influxdata/influxdb/v2/cmd/influxd",
+        ],
+    )?;
     fs::remove_dir_all(&module).context("cannot remove the build folder")
 }
 

@@ -71,7 +71,9 @@ pub fn jdk(what: &str, wanted: &str, fits: impl Fn(u32) -> bool) -> Result<Jdk> 
         }
     }
     drop(lock);
-    bail!("{what} needs a Java development kit of version {wanted}, and none was found or could be installed: install one and set JAVA_HOME")
+    bail!(
+        "{what} needs a Java development kit of version {wanted}, and none was found or could be installed: install one and set JAVA_HOME"
+    )
 }
 
 /// The newest suitable kit that is installed already; nothing is installed.

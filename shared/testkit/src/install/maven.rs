@@ -47,7 +47,12 @@ pub(crate) fn archive(name: &str, jdk: &Jdk, folder: &Path, artifact: &Artifact)
     let Artifact(group, id, version) = artifact;
     let goal = format!("{DEPENDENCY_PLUGIN}:copy");
     let coordinates = format!("-Dartifact={group}:{id}:{version}:zip");
-    maven(name, jdk, folder, &[goal.into(), coordinates.into(), "-DoutputDirectory=.".into(), "-Dmdep.stripVersion=false".into()])?;
+    maven(
+        name,
+        jdk,
+        folder,
+        &[goal.into(), coordinates.into(), "-DoutputDirectory=.".into(), "-Dmdep.stripVersion=false".into()],
+    )?;
     let zip = folder.join(format!("{id}-{version}.zip"));
     let mut unpack = Spec::new(&format!("unpacking {name}"), jdk.program("jar"), &folder.join("unpack.log"));
     unpack.args = vec!["xf".into(), zip.clone().into()];

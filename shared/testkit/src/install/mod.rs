@@ -10,8 +10,8 @@ mod maven;
 
 pub use apt::{PACKAGES_FOR_BUILDING, ensure_commands};
 pub use influxdb::influxd;
-pub use java::{Jdk, jdk};
 pub(crate) use java::installed_jdk;
+pub use java::{Jdk, jdk};
 pub(crate) use maven::{Artifact, archive, class_path};
 
 use crate::privileges::reachable_cache;
@@ -35,7 +35,8 @@ pub fn cache() -> Result<PathBuf> {
     if let Some(folder) = std::env::var_os("RATESTREAM_CACHE") {
         return Ok(folder.into());
     }
-    let home = std::env::var_os("HOME").context("HOME is not set: set it, or RATESTREAM_CACHE, to a folder for downloads")?;
+    let home =
+        std::env::var_os("HOME").context("HOME is not set: set it, or RATESTREAM_CACHE, to a folder for downloads")?;
     Ok(Path::new(&home).join(".cache/ratestream"))
 }
 
@@ -54,7 +55,8 @@ impl Lock {
     pub(crate) fn take(folder: &Path, name: &str) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let path = folder.join(format!(".{name}.lock"));
-        let file = File::create(&path).with_context(|| format!("cannot write {}: is the disk full?", path.display()))?;
+        let file =
+            File::create(&path).with_context(|| format!("cannot write {}: is the disk full?", path.display()))?;
         file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
         Ok(Self { _file: file })
     }

@@ -63,10 +63,15 @@ impl Cassandra {
         let agent = fs::read_dir(&self.jars)?
             .filter_map(|entry| Some(entry.ok()?.path()))
             .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("jamm-")))
-            .with_context(|| format!("no jamm jar in {}: remove that folder, it will be downloaded again", self.jars.display()))?;
-        let mut args: Vec<OsString> = ["-Xms512m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:MaxDirectMemorySize=256m"].map(Into::into).to_vec();
+            .with_context(|| {
+                format!("no jamm jar in {}: remove that folder, it will be downloaded again", self.jars.display())
+            })?;
+        let mut args: Vec<OsString> =
+            ["-Xms512m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:MaxDirectMemorySize=256m"].map(Into::into).to_vec();
         args.push(format!("-javaagent:{}", agent.display()).into());
-        args.extend(EXPORTED.iter().flat_map(|package| ["--add-exports".into(), format!("{package}=ALL-UNNAMED").into()]));
+        args.extend(
+            EXPORTED.iter().flat_map(|package| ["--add-exports".into(), format!("{package}=ALL-UNNAMED").into()]),
+        );
         args.extend(OPENED.iter().flat_map(|package| ["--add-opens".into(), format!("{package}=ALL-UNNAMED").into()]));
         for (key, value) in [
             ("jdk.attach.allowAttachSelf", "true".to_owned()),
@@ -82,7 +87,11 @@ impl Cassandra {
         ] {
             args.push(format!("-D{key}={value}").into());
         }
-        args.extend(["-cp".into(), format!("{}/*", self.jars.display()).into(), "org.apache.cassandra.service.CassandraDaemon".into()]);
+        args.extend([
+            "-cp".into(),
+            format!("{}/*", self.jars.display()).into(),
+            "org.apache.cassandra.service.CassandraDaemon".into(),
+        ]);
         Ok(args)
     }
 

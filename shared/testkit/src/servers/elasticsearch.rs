@@ -57,11 +57,15 @@ impl Elasticsearch {
 
     fn configure(&self) -> Result<()> {
         for folder in ["config", "data", "logs", "tmp"] {
-            fs::create_dir_all(self.data.join(folder)).with_context(|| format!("cannot create a folder in {}", self.data.path().display()))?;
+            fs::create_dir_all(self.data.join(folder))
+                .with_context(|| format!("cannot create a folder in {}", self.data.path().display()))?;
         }
         copy(&self.program.join("config"), &self.data.join("config"))?;
         let options = fs::read_to_string(self.program.join("config/jvm.options"))?;
-        let kept: Vec<&str> = options.lines().filter(|line| !["-Xlog", "HeapDump", "UseG1GC"].iter().any(|word| line.contains(word))).collect();
+        let kept: Vec<&str> = options
+            .lines()
+            .filter(|line| !["-Xlog", "HeapDump", "UseG1GC"].iter().any(|word| line.contains(word)))
+            .collect();
         self.data.write("config/jvm.options", &kept.join("\n"))?;
         self.data.write("config/elasticsearch.yml", &self.settings())?;
         if let Some(user) = &self.run_as {
@@ -105,9 +109,11 @@ action.destructive_requires_name: false
         spec.dir = Some(self.data.path().to_owned());
         spec.run_as.clone_from(&self.run_as);
         blocking(move || spec.run()).await?;
-        let pid = fs::read_to_string(&pid_file).with_context(|| format!("Elasticsearch left no {}", pid_file.display()))?;
+        let pid =
+            fs::read_to_string(&pid_file).with_context(|| format!("Elasticsearch left no {}", pid_file.display()))?;
         let id = pid.trim().parse().ok().and_then(ProcessId::of);
-        let id = id.with_context(|| format!("Elasticsearch ended right after its start: see {}", self.log().display()))?;
+        let id =
+            id.with_context(|| format!("Elasticsearch ended right after its start: see {}", self.log().display()))?;
         let mut process = Process::adopt("Elasticsearch", id, &self.log())?;
         if let Some(folder) = self.data.doomed() {
             process.guard(Some(folder))?;
@@ -159,7 +165,8 @@ action.destructive_requires_name: false
 
 fn make_executable(file: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(file, fs::Permissions::from_mode(0o755)).with_context(|| format!("cannot make {} executable", file.display()))
+    fs::set_permissions(file, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("cannot make {} executable", file.display()))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -188,7 +195,9 @@ fn root_plugin(server: &Path, jdk: &Jdk, version: &str) -> Result<()> {
     let compile = compile.args(["--release", "21", "-proc:none", "-cp"]).args([format!("{}/lib/*", server.display())]);
     compile.args(["-d"]).args([&classes, &source]).run()?;
     fs::remove_file(&source)?;
-    let pack = Spec::new("packing the root endpoint", jdk.program("jar"), &log).args(["cf"]).args([folder.join("root-endpoint.jar")]);
+    let pack = Spec::new("packing the root endpoint", jdk.program("jar"), &log)
+        .args(["cf"])
+        .args([folder.join("root-endpoint.jar")]);
     pack.args(["-C"]).args([&classes]).args(["."]).run()?;
     fs::remove_dir_all(&classes)?;
     let descriptor = format!(

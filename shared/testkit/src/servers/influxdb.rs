@@ -43,7 +43,9 @@ impl InfluxDb {
 
     async fn launch(&mut self) -> Result<()> {
         let mut spec = Spec::new("InfluxDB", &self.program, &self.log());
-        for (option, file) in [("--bolt-path", "influxd.bolt"), ("--engine-path", "engine"), ("--sqlite-path", "influxd.sqlite")] {
+        for (option, file) in
+            [("--bolt-path", "influxd.bolt"), ("--engine-path", "engine"), ("--sqlite-path", "influxd.sqlite")]
+        {
             spec = spec.args([option]).args([self.data.join(file)]);
         }
         let bind = format!("127.0.0.1:{}", self.port);

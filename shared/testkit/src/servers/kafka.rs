@@ -49,15 +49,27 @@ impl Kafka {
         logging.push(self.data.join("log4j2.properties"));
         let mut spec = Spec::new(name, self.jdk.program("java"), &self.log());
         spec.args = heap.iter().map(Into::into).collect();
-        spec.args.extend(["-XX:+UseSerialGC".into(), "-Djava.awt.headless=true".into(), logging, "-cp".into(), class_path, main.into()]);
+        spec.args.extend([
+            "-XX:+UseSerialGC".into(),
+            "-Djava.awt.headless=true".into(),
+            logging,
+            "-cp".into(),
+            class_path,
+            main.into(),
+        ]);
         spec
     }
 
     async fn launch(&mut self) -> Result<()> {
-        let settings = self.data.write("server.properties", &settings(self.port, self.controller_port, self.data.path()))?;
+        let settings =
+            self.data.write("server.properties", &settings(self.port, self.controller_port, self.data.path()))?;
         self.data.write("log4j2.properties", LOGGING)?;
         if !self.data.join("log/meta.properties").exists() {
-            let mut format = self.java("formatting Kafka's storage", &["-Xmx128m", "-XX:TieredStopAtLevel=1"], "kafka.tools.StorageTool");
+            let mut format = self.java(
+                "formatting Kafka's storage",
+                &["-Xmx128m", "-XX:TieredStopAtLevel=1"],
+                "kafka.tools.StorageTool",
+            );
             // any fixed id will do: one node never meets another cluster
             format = format.args(["format", "-t", "cmF0ZXN0cmVhbS1kZW1vMQ", "-c"]).args([&settings]);
             blocking(move || format.run()).await?;

@@ -46,7 +46,8 @@ impl DataDir {
         let (path, temporary) = match &options.data_dir {
             Some(path) => (path.clone(), false),
             None => {
-                let name = format!("ratestream-{server}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+                let name =
+                    format!("ratestream-{server}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
                 (std::env::temp_dir().join(name), true)
             }
         };

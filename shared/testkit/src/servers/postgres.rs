@@ -27,7 +27,12 @@ pub struct PostgresOptions {
 
 impl Default for PostgresOptions {
     fn default() -> Self {
-        Self { server: StartOptions::default(), password: "postgres".into(), databases: Vec::new(), cluster_sql: String::new() }
+        Self {
+            server: StartOptions::default(),
+            password: "postgres".into(),
+            databases: Vec::new(),
+            cluster_sql: String::new(),
+        }
     }
 }
 
@@ -66,7 +71,12 @@ impl Postgres {
         let mut server = Self { process: None, port, password: options.password, programs, run_as, detached, data };
         server.initialise().await?;
         server.launch().await?;
-        server.connect("postgres").await?.execute(AssertSqlSafe(options.cluster_sql)).await.context("the cluster's SQL failed")?;
+        server
+            .connect("postgres")
+            .await?
+            .execute(AssertSqlSafe(options.cluster_sql))
+            .await
+            .context("the cluster's SQL failed")?;
         for (name, sql) in &options.databases {
             server.create_database(name, sql).await?;
         }
@@ -91,7 +101,8 @@ impl Postgres {
             user.own(&password)?;
         }
         let init = self.spec("PostgreSQL's initdb", "initdb").args(["-D"]).args([&cluster]);
-        let init = init.args(["-U", USER, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--pwfile"]);
+        let init =
+            init.args(["-U", USER, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--pwfile"]);
         let init = init.args([&password]);
         let outcome = blocking(move || init.run()).await;
         fs::remove_file(password)?; // the password itself stays in nobody's folder
@@ -148,15 +159,19 @@ impl Postgres {
     pub async fn create_database(&self, name: &str, sql: &str) -> Result<bool> {
         create_database(&self.url("postgres"), name).await?;
         let mut connection = self.connect(name).await?;
-        let filled: Option<(i32,)> = sqlx::query_as("SELECT 1 FROM pg_namespace WHERE nspname = 'ratestream_initialised'")
-            .fetch_optional(&mut connection)
-            .await?;
+        let filled: Option<(i32,)> =
+            sqlx::query_as("SELECT 1 FROM pg_namespace WHERE nspname = 'ratestream_initialised'")
+                .fetch_optional(&mut connection)
+                .await?;
         if filled.is_some() || sql.is_empty() {
             return Ok(false);
         }
         // one transaction: a database is either whole or will be done again
         let script = format!("BEGIN;\n{sql}\n;CREATE SCHEMA ratestream_initialised;COMMIT;");
-        connection.execute(AssertSqlSafe(script)).await.with_context(|| format!("the first SQL of database {name} failed"))?;
+        connection
+            .execute(AssertSqlSafe(script))
+            .await
+            .with_context(|| format!("the first SQL of database {name} failed"))?;
         Ok(true)
     }
 
@@ -221,17 +236,24 @@ pub(crate) async fn create_database(url: &str, name: &str) -> Result<bool> {
         bail!("{name:?} is no database name: letters, digits and _ only");
     }
     let mut connection = PgConnection::connect(url).await.context("cannot connect to PostgreSQL")?;
-    let exists: Option<(i32,)> =
-        sqlx::query_as("SELECT 1 FROM pg_database WHERE datname = $1").bind(name).fetch_optional(&mut connection).await?;
+    let exists: Option<(i32,)> = sqlx::query_as("SELECT 1 FROM pg_database WHERE datname = $1")
+        .bind(name)
+        .fetch_optional(&mut connection)
+        .await?;
     if exists.is_some() {
         return Ok(false);
     }
-    connection.execute(AssertSqlSafe(format!("CREATE DATABASE \"{name}\""))).await.with_context(|| format!("cannot create database {name}"))?;
+    connection
+        .execute(AssertSqlSafe(format!("CREATE DATABASE \"{name}\"")))
+        .await
+        .with_context(|| format!("cannot create database {name}"))?;
     Ok(true)
 }
 
 fn percent(text: &str) -> String {
-    text.bytes().map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    text.bytes()
+        .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 /// The folder of the newest installed version's programs.
@@ -243,7 +265,7 @@ fn programs() -> Option<PathBuf> {
         path.join("bin/initdb").is_file().then(|| (version, path.join("bin")))
     });
     let newest = folders.max_by_key(|(version, _)| *version).map(|(_, path)| path);
-    newest.or_else(|| Some(install::find_program("initdb")?.parent().map(Path::to_owned)?))
+    newest.or_else(|| install::find_program("initdb")?.parent().map(Path::to_owned))
 }
 
 #[cfg(test)]
