@@ -86,6 +86,7 @@ async fn start(home: &Home, options: &Options) -> Result<()> {
     }
     println!("starting in {}", home.root().display());
     let light = parts.services(true);
+    servers::fetch(&parts);
     let compile = async {
         if light.is_empty() {
             return Ok(());
@@ -102,6 +103,7 @@ async fn start(home: &Home, options: &Options) -> Result<()> {
     if !light.is_empty() {
         println!("  {:>6.1} s  the light part is live", begin.elapsed().as_secs_f64());
     }
+    servers::compile(&parts);
     let failures = sinks(home, &parts).await;
     println!("\nready after {:.1} s", begin.elapsed().as_secs_f64());
     status::summary(home).await;
@@ -211,8 +213,8 @@ async fn sinks(home: &Home, parts: &Parts) -> Vec<String> {
 }
 
 async fn sink(home: &Home, parts: &Parts, server: &str, name: &str) -> Result<()> {
-    if parts.has(server) {
-        servers::heavy(home, server).await?;
+    if parts.has(server) && !servers::heavy(home, server).await? {
+        return Ok(());
     }
     if let Some(found) = Service::ALL.iter().find(|service| service.name == name && parts.has(name)) {
         service(home, found).await?;

@@ -5,10 +5,11 @@ use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use ratestream_testkit::{Fault, Inbox, install};
 use std::time::Duration;
 
-fn mail(subject: &str) -> Message {
-    let from: Mailbox = "Ratings <ratings@example.com>".parse().unwrap();
+fn mail(subject: &str) -> anyhow::Result<Message> {
+    let from: Mailbox = "Ratings <ratings@example.com>".parse()?;
+    let to: Mailbox = "support@example.com".parse()?;
     let body = MultiPart::alternative_plain_html("größer\n.dot".to_owned(), "<b>größer</b>".to_owned());
-    Message::builder().from(from).to("support@example.com".parse().unwrap()).subject(subject).multipart(body).unwrap()
+    Ok(Message::builder().from(from).to(to).subject(subject).multipart(body)?)
 }
 
 fn client(inbox: &Inbox) -> AsyncSmtpTransport<Tokio1Executor> {
@@ -19,8 +20,8 @@ fn client(inbox: &Inbox) -> AsyncSmtpTransport<Tokio1Executor> {
 async fn a_mail_arrives_decoded_and_is_found_by_the_interface() {
     let inbox = Inbox::start().await.unwrap();
     let client = client(&inbox);
-    client.send(mail("Prüfung")).await.unwrap();
-    client.send(mail("second")).await.unwrap();
+    client.send(mail("Prüfung").unwrap()).await.unwrap();
+    client.send(mail("second").unwrap()).await.unwrap();
     assert!(inbox.wait_until(Duration::from_secs(10), |held| held.len() == 2).await);
     let first = &inbox.messages()[0];
     assert_eq!((first.subject.as_str(), first.from.as_str()), ("Prüfung", "ratings@example.com"));
@@ -45,9 +46,9 @@ async fn ordered_faults_meet_the_next_deliveries_only() {
     let inbox = Inbox::start().await.unwrap();
     let client = client(&inbox);
     inbox.fault(Fault { times: 1, code: Some(451), message: "later".into(), delay_ms: 0 });
-    assert!(client.send(mail("refused")).await.unwrap_err().is_transient());
+    assert!(client.send(mail("refused").unwrap()).await.unwrap_err().is_transient());
     inbox.fault(Fault { times: 1, code: Some(550), ..Fault::default() });
-    assert!(client.send(mail("refused")).await.unwrap_err().is_permanent());
-    client.send(mail("taken")).await.unwrap();
+    assert!(client.send(mail("refused").unwrap()).await.unwrap_err().is_permanent());
+    client.send(mail("taken").unwrap()).await.unwrap();
     assert_eq!(inbox.messages().iter().map(|message| message.subject.clone()).collect::<Vec<_>>(), ["taken"]);
 }

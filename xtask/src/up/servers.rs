@@ -10,7 +10,7 @@ use crate::progress::step;
 use anyhow::{Context, Result, bail};
 use ratestream_testkit::process::StopSignal;
 use ratestream_testkit::{
-    Cassandra, Elasticsearch, InfluxDb, Kafka, Postgres, PostgresOptions, ProcessId, StartOptions, probe,
+    Cassandra, Elasticsearch, InfluxDb, Kafka, Postgres, PostgresOptions, ProcessId, StartOptions, install, probe,
 };
 use std::path::PathBuf;
 
@@ -29,17 +29,41 @@ async fn when(wanted: bool, work: impl Future<Output = Result<()>>) -> Result<()
     if wanted { work.await } else { Ok(()) }
 }
 
-/// One of the sinks' servers.
-pub(super) async fn heavy(home: &Home, name: &str) -> Result<()> {
+/// Downloads of the sinks' servers go on while the light services compile. A failure is told when the server is due.
+pub(super) fn fetch(parts: &Parts) {
+    if parts.has("elasticsearch") {
+        tokio::task::spawn_blocking(Elasticsearch::install);
+    }
+    if parts.has("cassandra") {
+        tokio::task::spawn_blocking(Cassandra::install);
+    }
+}
+
+/// The long compile of InfluxDB begins when the light part is live. A failure is told when the server is due.
+pub(super) fn compile(parts: &Parts) {
+    if parts.has("influxdb") {
+        tokio::task::spawn_blocking(InfluxDb::install);
+    }
+}
+
+/// One of the sinks' servers; false when this machine cannot have it, which is said.
+pub(super) async fn heavy(home: &Home, name: &str) -> Result<bool> {
     if home.runs(name).is_some() {
-        return Ok(());
+        return Ok(true);
     }
     match name {
-        "elasticsearch" => step("Elasticsearch", "its download and start", elasticsearch(home)).await,
-        "cassandra" => step("Cassandra", "its download and start", cassandra(home)).await,
-        "influxdb" => step("InfluxDB", "its compile (once, minutes, at low priority) and start", influxdb(home)).await,
+        "elasticsearch" => step("Elasticsearch", "its download and start", elasticsearch(home)).await?,
+        "cassandra" => step("Cassandra", "its download and start", cassandra(home)).await?,
+        "influxdb" => {
+            if let Some(obstacle) = install::influxdb_obstacle()? {
+                println!("            skip {obstacle}");
+                return Ok(false);
+            }
+            step("InfluxDB", "its compile (once, minutes, at low priority) and start", influxdb(home)).await?;
+        }
         other => bail!("there is no server {other}"),
     }
+    Ok(true)
 }
 
 fn options(home: &Home, name: &str, port: u16) -> StartOptions {

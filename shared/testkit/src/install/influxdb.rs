@@ -18,21 +18,31 @@ import (
 )
 ";
 
+/// A sentence when InfluxDB can be had in no way on this machine: it is not compiled yet and there is no Go.
+pub fn influxdb_obstacle() -> Result<Option<String>> {
+    let compiled = cache()?.join(folder_name()).join(".complete").exists();
+    let sentence = "InfluxDB is skipped: it is compiled from Go source and this machine has no Go (https://go.dev/dl); \
+                    install it and run again";
+    Ok((!compiled && find_program("go").is_none()).then(|| sentence.to_owned()))
+}
+
+fn folder_name() -> String {
+    format!("influxdb-{}", super::INFLUXDB)
+}
+
 /// The compiled server; compiles it at low priority when it is missing (minutes). Fails with a sentence without Go.
 pub fn influxd() -> Result<PathBuf> {
-    let name = format!("influxdb-{}", super::INFLUXDB);
-    let ready = cache()?.join(&name);
+    if let Some(obstacle) = influxdb_obstacle()? {
+        bail!(obstacle);
+    }
+    let ready = cache()?.join(folder_name());
     if !ready.join(".complete").exists() {
-        let Some(go) = find_program("go") else {
-            bail!(
-                "InfluxDB is skipped: it is compiled from Go source and this machine has no Go (https://go.dev/dl); install it and run again"
-            );
-        };
+        let go = find_program("go").context("Go has gone")?;
         apt::ensure_commands(
             "compiling InfluxDB",
             &[("clang", "clang"), ("cc", "build-essential"), ("pkg-config", "pkg-config")],
         )?;
-        cached(&name, |folder| compile(&go, folder))?;
+        cached(&folder_name(), |folder| compile(&go, folder))?;
     }
     Ok(ready.join("influxd"))
 }

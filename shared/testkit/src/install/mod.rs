@@ -9,7 +9,7 @@ mod java;
 mod maven;
 
 pub use apt::{PACKAGES_FOR_BUILDING, ensure_commands};
-pub use influxdb::influxd;
+pub use influxdb::{influxd, influxdb_obstacle};
 pub(crate) use java::installed_jdk;
 pub use java::{Jdk, jdk};
 pub(crate) use maven::{Artifact, archive, class_path};
