@@ -1,8 +1,9 @@
 //! The inbox, spoken to by a real mail client.
 
 use lettre::message::{Mailbox, MultiPart};
+use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
-use ratestream_testkit::{Fault, Inbox, install};
+use ratestream_testkit::{Fault, Inbox, InboxOptions, install};
 use std::time::Duration;
 
 fn mail(subject: &str) -> anyhow::Result<Message> {
@@ -51,4 +52,27 @@ async fn ordered_faults_meet_the_next_deliveries_only() {
     assert!(client.send(mail("refused").unwrap()).await.unwrap_err().is_permanent());
     client.send(mail("taken").unwrap()).await.unwrap();
     assert_eq!(inbox.messages().iter().map(|message| message.subject.clone()).collect::<Vec<_>>(), ["taken"]);
+}
+
+/// The certificate is made for the occasion by `openssl`, which the build needs anyway.
+#[tokio::test]
+async fn starttls_is_offered_with_certificate_files() {
+    let folder = std::env::temp_dir().join(format!("inbox-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
+    let mut openssl = std::process::Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]);
+    openssl.args(["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"]);
+    assert!(openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate).output().unwrap().status.success());
+    let options = InboxOptions { certificate: Some((certificate.clone(), key)), ..InboxOptions::default() };
+    let inbox = Inbox::start_with(options).await.unwrap();
+    let root = lettre::transport::smtp::client::Certificate::from_pem(&std::fs::read(certificate).unwrap()).unwrap();
+    let parameters = TlsParameters::builder("localhost".to_owned()).add_root_certificate(root).build().unwrap();
+    let client = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous("127.0.0.1")
+        .port(inbox.smtp_port())
+        .tls(Tls::Required(parameters))
+        .build();
+    client.send(mail("over TLS").unwrap()).await.unwrap();
+    assert_eq!(inbox.messages()[0].subject, "over TLS");
+    std::fs::remove_dir_all(folder).unwrap();
 }

@@ -38,6 +38,7 @@ impl InfluxDb {
         let mut server = Self { process: None, port, program, detached: options.detached, data };
         server.launch().await?;
         server.set_up().await?;
+        server.settle();
         Ok(server)
     }
 
@@ -57,9 +58,6 @@ impl InfluxDb {
         }
         let url = format!("{}/health", self.url());
         process.wait_ready(|| probe::http(&url)).await?;
-        if self.detached {
-            process.detach();
-        }
         self.process = Some(process);
         Ok(())
     }
@@ -111,6 +109,15 @@ impl InfluxDb {
     /// Starts again on the same port and data (after a clean stop when it still runs).
     pub async fn restart(&mut self) -> Result<()> {
         self.stop();
-        self.launch().await
+        self.launch().await?;
+        self.settle();
+        Ok(())
+    }
+
+    /// Only a server that is fully set up may outlive this program.
+    fn settle(&mut self) {
+        if let Some(process) = self.process.as_mut().filter(|_| self.detached) {
+            process.detach();
+        }
     }
 }

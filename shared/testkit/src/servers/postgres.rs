@@ -80,6 +80,7 @@ impl Postgres {
         for (name, sql) in &options.databases {
             server.create_database(name, sql).await?;
         }
+        server.settle();
         Ok(server)
     }
 
@@ -131,9 +132,6 @@ impl Postgres {
         }
         let url = self.url("postgres");
         process.wait_ready(|| answers(&url)).await?;
-        if self.detached {
-            process.detach();
-        }
         self.process = Some(process);
         // a wrong password is a sentence here, not 180 s of waiting
         self.connect("postgres").await.map(drop)
@@ -217,7 +215,16 @@ impl Postgres {
     /// Starts again on the same port and data (after a clean stop when it still runs).
     pub async fn restart(&mut self) -> Result<()> {
         self.stop();
-        self.launch().await
+        self.launch().await?;
+        self.settle();
+        Ok(())
+    }
+
+    /// Only a server that is fully set up may outlive this program.
+    fn settle(&mut self) {
+        if let Some(process) = self.process.as_mut().filter(|_| self.detached) {
+            process.detach();
+        }
     }
 }
 
