@@ -14,6 +14,10 @@ use tokio::time::Instant;
 
 use crate::Schema;
 
+mod blocking;
+
+pub use blocking::BlockingRegistry;
+
 const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 /// One attempt.
 const TIMEOUT: Duration = Duration::from_secs(5);

@@ -21,7 +21,7 @@ pub mod time;
 pub mod value;
 pub mod wire;
 
-pub use client::{RegistryClient, RegistryError};
+pub use client::{BlockingRegistry, RegistryClient, RegistryError};
 pub use error::AvroError;
 pub use schema::{Field, Kind, Name, Schema, Semantic, Type};
 pub use value::{Record, Shape, Value};

@@ -1,0 +1,3 @@
+//! One actor a file.
+
+pub(crate) mod mailer;
