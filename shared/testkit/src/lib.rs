@@ -15,6 +15,7 @@
 
 pub mod inbox;
 pub mod install;
+mod log_file;
 mod ports;
 mod privileges;
 pub mod probe;
