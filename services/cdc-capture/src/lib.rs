@@ -1,5 +1,6 @@
 //! Source connectors for Kafka: changes of PostgreSQL tables by logical replication, and tables by polling.
 
+pub mod jdbc;
 pub mod metrics;
 pub mod output;
 pub mod postgres;
@@ -26,7 +27,8 @@ impl Service for CdcCapture {
     type Config = Config;
 
     async fn start(context: Context<Config>) -> Result<Self, StartError> {
-        let connectors: Vec<Arc<dyn Connector>> = vec![Arc::new(postgres::PostgresConnector)];
+        let connectors: Vec<Arc<dyn Connector>> =
+            vec![Arc::new(postgres::PostgresConnector), Arc::new(jdbc::JdbcConnector)];
         Ok(Self { worker: Worker::start(&context, connectors) })
     }
 

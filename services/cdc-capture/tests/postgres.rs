@@ -47,7 +47,11 @@ async fn snapshot_then_insert_update_delete_and_tombstone() -> Result<()> {
     let ops: Vec<String> = {
         let mut ops = Vec::new();
         for read in events {
-            ops.push(if read.value.is_none() { "tombstone".to_owned() } else { lab.change(read).await?.op.letter().to_owned() });
+            ops.push(if read.value.is_none() {
+                "tombstone".to_owned()
+            } else {
+                lab.change(read).await?.op.letter().to_owned()
+            });
         }
         ops
     };
@@ -95,7 +99,9 @@ async fn every_type_in_snapshot_and_stream() -> Result<()> {
     let lab = Lab::start("types").await?;
     lab.sql(TYPES).await?;
     let columns = "b, i2, i4, i8, f4, f8, n, n2, m, t, v, c, u, j, jb, x, d, t3, t6, ts3, ts, tz, ttz, iv, by, e, p, bi, b1, vb, pt, ip, ai, at, ae, an, r";
-    let direct = |id: u32| format!("INSERT INTO everything (id, {columns}) VALUES ({id}, {}", &ROW.replace("c\"\"d", "c\\\"d")[1..]);
+    let direct = |id: u32| {
+        format!("INSERT INTO everything (id, {columns}) VALUES ({id}, {}", &ROW.replace("c\"\"d", "c\\\"d")[1..])
+    };
     lab.sql(&direct(1)).await?;
     lab.post("types", lab.connector(&[("table.include.list", "public.everything")])).await?;
     lab.wait_status("types", "streaming").await?;
@@ -142,7 +148,7 @@ fn ids(found: &[Read]) -> Vec<i64> {
     found.iter().map(id).collect()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_and_resumed_without_loss_or_duplicate() -> Result<()> {
     let mut lab = Lab::start("kill").await?;
     lab.sql("CREATE TABLE t (id bigint PRIMARY KEY, body text)").await?;
@@ -157,7 +163,8 @@ async fn killed_and_resumed_without_loss_or_duplicate() -> Result<()> {
         use sqlx::Connection;
         let mut connection = sqlx::PgConnection::connect(&url).await?;
         for first in (0..40_000i64).step_by(50) {
-            let statement = format!("INSERT INTO t SELECT g, repeat('x', 100) FROM generate_series({first}, {}) g", first + 49);
+            let statement =
+                format!("INSERT INTO t SELECT g, repeat('x', 100) FROM generate_series({first}, {}) g", first + 49);
             sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await?;
         }
         anyhow::Ok(())
@@ -186,7 +193,9 @@ async fn a_lost_slot_stops_the_connector_with_the_repair() -> Result<()> {
     lab.wait_status("gap", "streaming").await?;
     lab.capture.kill_9();
     let slot = lab.database.name.clone();
-    let drop_slot = format!("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{slot}' AND NOT active");
+    let drop_slot = format!(
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{slot}' AND NOT active"
+    );
     let gone = format!("SELECT 1 / (SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{slot}')");
     while lab.sql(&gone).await.is_ok() {
         lab.sql(&drop_slot).await?;

@@ -121,16 +121,8 @@ impl Catalog {
     /// # Errors
     /// When there is none.
     pub async fn tables(&mut self, settings: &Settings) -> Result<Vec<Table>, TaskError> {
-        let statement = "SELECT n.nspname::text, c.relname::text, c.relkind::text FROM pg_class c \
-             JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' \
-             AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' ORDER BY 1, 2";
-        let mut tables = Vec::new();
-        for row in self.rows("listing the tables", statement.to_owned()).await? {
-            let (schema, name, kind): (String, String, String) = (get(&row, 0)?, get(&row, 1)?, get(&row, 2)?);
-            if settings.captures(&schema, &name) {
-                tables.push(Table { schema, name, partitioned: kind == "p" });
-            }
-        }
+        let mut tables = self.list().await?;
+        tables.retain(|table| settings.captures(&table.schema, &table.name));
         if tables.is_empty() {
             return Err(config(
                 "PGS002",
@@ -141,11 +133,31 @@ impl Catalog {
         Ok(tables)
     }
 
+    /// All ordinary and partitioned tables, by name.
+    ///
+    /// # Errors
+    /// Classified.
+    pub async fn list(&mut self) -> Result<Vec<Table>, TaskError> {
+        let statement = "SELECT n.nspname::text, c.relname::text, c.relkind::text FROM pg_class c \
+             JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' \
+             AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' ORDER BY 1, 2";
+        let mut tables = Vec::new();
+        for row in self.rows("listing the tables", statement.to_owned()).await? {
+            let (schema, name, kind): (String, String, String) = (get(&row, 0)?, get(&row, 1)?, get(&row, 2)?);
+            tables.push(Table { schema, name, partitioned: kind == "p" });
+        }
+        Ok(tables)
+    }
+
     /// A table's columns in `pgoutput`'s order, and what the catalogue knows beyond. `None`: there is no such table.
     ///
     /// # Errors
     /// Classified.
-    pub async fn describe(&mut self, schema: &str, table: &str) -> Result<Option<(Vec<RelationColumn>, TableInfo)>, TaskError> {
+    pub async fn describe(
+        &mut self,
+        schema: &str,
+        table: &str,
+    ) -> Result<Option<(Vec<RelationColumn>, TableInfo)>, TaskError> {
         let action = format!("describing the table {schema}.{table}");
         let which = format!(
             "(SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {} AND c.relname = {})",
@@ -244,7 +256,10 @@ impl Catalog {
             (PublicationMode::AllTables, None) => format!("CREATE PUBLICATION {quoted} FOR ALL TABLES {with}"),
             (PublicationMode::NoTables, None) => format!("CREATE PUBLICATION {quoted} {with}"),
             (PublicationMode::Filtered, Some(false)) => {
-                let held = format!("SELECT schemaname::text, tablename::text FROM pg_publication_tables WHERE pubname = {}", literal(name));
+                let held = format!(
+                    "SELECT schemaname::text, tablename::text FROM pg_publication_tables WHERE pubname = {}",
+                    literal(name)
+                );
                 let mut held_tables = Vec::new();
                 for row in self.rows("reading the publication", held).await? {
                     held_tables.push((get::<String>(&row, 0)?, get::<String>(&row, 1)?));
@@ -260,9 +275,13 @@ impl Catalog {
             _ => return Ok(()),
         };
         match self.run("the publication", statement.clone()).await {
-            Err(TaskError::Config { code, cause, .. }) => {
-                Err(config(code, cause, format!("As the tables' owner run: {statement}; Or set publication.autocreate.mode=disabled afterwards.")))
-            }
+            Err(TaskError::Config { code, cause, .. }) => Err(config(
+                code,
+                cause,
+                format!(
+                    "As the tables' owner run: {statement}; Or set publication.autocreate.mode=disabled afterwards."
+                ),
+            )),
             other => other,
         }
     }
@@ -298,7 +317,8 @@ impl Catalog {
     /// # Errors
     /// Classified.
     pub async fn wal_end(&mut self) -> Result<u64, TaskError> {
-        let statement = "SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END)::text";
+        let statement =
+            "SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END)::text";
         let rows = self.rows("reading the WAL position", statement.to_owned()).await?;
         let text: Option<String> = rows.first().map(|row| get(row, 0)).transpose()?;
         Ok(text.as_deref().and_then(parse_lsn).unwrap_or_default())
@@ -313,8 +333,11 @@ impl Catalog {
              FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() ORDER BY xact_start LIMIT 1";
         let rows = self.rows("looking for open transactions", statement.to_owned()).await?;
         let Some(row) = rows.first() else { return Ok(None) };
-        let (pid, age, user, application): (i32, i64, String, String) = (get(row, 0)?, get(row, 1)?, get(row, 2)?, get(row, 3)?);
-        Ok(Some(format!("pid {pid} ({user}, {application}) has a transaction open for {age} s; SELECT pg_terminate_backend({pid}) ends it")))
+        let (pid, age, user, application): (i32, i64, String, String) =
+            (get(row, 0)?, get(row, 1)?, get(row, 2)?, get(row, 3)?);
+        Ok(Some(format!(
+            "pid {pid} ({user}, {application}) has a transaction open for {age} s; SELECT pg_terminate_backend({pid}) ends it"
+        )))
     }
 }
 
@@ -322,5 +345,6 @@ fn get<'r, T>(row: &'r PgRow, column: usize) -> Result<T, TaskError>
 where
     T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
 {
-    row.try_get(column).map_err(|error| TaskError::transient(format!("PostgreSQL answered a catalogue query unexpectedly: {error}.")))
+    row.try_get(column)
+        .map_err(|error| TaskError::transient(format!("PostgreSQL answered a catalogue query unexpectedly: {error}.")))
 }

@@ -34,18 +34,19 @@ fn classify(database: &Database, action: &str, state: &str, text: &str) -> TaskE
         "28P01" | "28000" => config(
             "PGA001",
             format!("{place} does not let {user} in: {text}."),
-            format!("Correct database.user and database.password, or run: ALTER ROLE {} PASSWORD '...'; and allow the host in pg_hba.conf.", quote(user)),
+            format!(
+                "Correct database.user and database.password, or run: ALTER ROLE {} PASSWORD '...'; and allow the host in pg_hba.conf.",
+                quote(user)
+            ),
         ),
         "3D000" => config(
             "PGA002",
             format!("{place} has no database {name}: {text}."),
             "Correct database.dbname, or create the database.",
         ),
-        "42501" => config(
-            "PGA003",
-            format!("{place} refuses {user} the right for {action}: {text}."),
-            privileges(user),
-        ),
+        "42501" => {
+            config("PGA003", format!("{place} refuses {user} the right for {action}: {text}."), privileges(user))
+        }
         "53400" => config(
             "PGS004",
             format!("{place} has no replication slot or sender left for {action}: {text}."),

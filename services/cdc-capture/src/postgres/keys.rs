@@ -127,7 +127,12 @@ pub const KEYS: &[ConfigKey] = &[
     set("hstore.handling.mode", "json", String, "json."),
     set("interval.handling.mode", "numeric", String, "numeric."),
     set("money.fraction.digits", "2", Int, "2."),
-    set("unavailable.value.placeholder", "__debezium_unavailable_value", String, "Stands for values that were not sent."),
+    set(
+        "unavailable.value.placeholder",
+        "__debezium_unavailable_value",
+        String,
+        "Stands for values that were not sent.",
+    ),
     any("toasted.value.placeholder", String, "Old name of unavailable.value.placeholder."),
     set("skipped.operations", "t", List, "Of c, u, d and t; none for nothing."),
     any("truncate.handling.mode", String, "Old form of skipped.operations."),

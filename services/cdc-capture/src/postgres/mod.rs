@@ -88,7 +88,8 @@ impl Run<'_> {
         let mut output = Output::start(&task.kafka, &task.offsets.transactional_id()).await?;
         let partition = json!({ "server": settings.prefix });
         let stored = task.offsets.load(&partition).await?.as_ref().and_then(Offset::parse);
-        let mut session = replication::connect(settings, stored.as_ref().filter(|o| !o.in_snapshot).map_or(0, |o| o.lsn)).await?;
+        let mut session =
+            replication::connect(settings, stored.as_ref().filter(|o| !o.in_snapshot).map_or(0, |o| o.lsn)).await?;
         let slot = catalog.slot(&settings.slot).await?;
         let place = (session.system.as_str(), settings.database.name.as_str());
         let start =
@@ -144,7 +145,12 @@ impl Run<'_> {
     }
 
     /// A slot without a snapshot.
-    async fn fresh(&self, session: &mut replication::Session, output: &mut Output, partition: &serde_json::Value) -> Result<u64, TaskError> {
+    async fn fresh(
+        &self,
+        session: &mut replication::Session,
+        output: &mut Output,
+        partition: &serde_json::Value,
+    ) -> Result<u64, TaskError> {
         let slot = session.create_slot(self.settings, self.task).await?;
         let offset = Offset::streaming(slot.consistent, 0, snapshot::now_micros(), &session.system);
         let offset = self.task.offsets.record(partition, &offset);
@@ -212,7 +218,8 @@ impl Watch {
                     Ok(Some(slot)) => {
                         metrics().retained.with_label_values(&[&connector]).set(slot.retained);
                         let at = offset::lsn_text(slot.confirmed);
-                        status.note(format!("streaming; confirmed {at}, the slot keeps {} bytes of WAL", slot.retained));
+                        status
+                            .note(format!("streaming; confirmed {at}, the slot keeps {} bytes of WAL", slot.retained));
                     }
                     Ok(None) => {}
                     Err(error) => tracing::debug!(%error, "the slot was not looked at"),

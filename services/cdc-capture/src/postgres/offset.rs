@@ -102,7 +102,10 @@ pub fn decide(
     if let Some(slot) = foreign {
         return Err(config(
             "PGS010",
-            format!("The replication slot {slot_name} belongs to the plug-in {} in the database {}.", slot.plugin, slot.database),
+            format!(
+                "The replication slot {slot_name} belongs to the plug-in {} in the database {}.",
+                slot.plugin, slot.database
+            ),
             "Choose another slot.name.",
         ));
     }
@@ -115,8 +118,12 @@ pub fn decide(
         return match (slot, mode) {
             (Some(_), _) => Err(config(
                 "PGS011",
-                format!("The replication slot {slot_name} exists already, but this connector has no stored position: it may be another reader's."),
-                format!("Choose another slot.name, or if nobody needs it: SELECT pg_drop_replication_slot('{slot_name}');"),
+                format!(
+                    "The replication slot {slot_name} exists already, but this connector has no stored position: it may be another reader's."
+                ),
+                format!(
+                    "Choose another slot.name, or if nobody needs it: SELECT pg_drop_replication_slot('{slot_name}');"
+                ),
             )),
             (None, SnapshotMode::NoData) => Ok(Start::Fresh),
             (None, _) => Ok(Start::Snapshot { drop_slot: false }),
@@ -136,10 +143,19 @@ pub fn decide(
         return Ok(Start::Resume { lsn: offset.lsn });
     }
     let gap = match slot {
-        None => Some(("PGS013", format!("The replication slot {slot_name} is gone, and with it every change since {}.", lsn_text(offset.lsn)))),
+        None => Some((
+            "PGS013",
+            format!(
+                "The replication slot {slot_name} is gone, and with it every change since {}.",
+                lsn_text(offset.lsn)
+            ),
+        )),
         Some(slot) if slot.lost => Some((
             "PGS014",
-            format!("PostgreSQL removed the WAL of the replication slot {slot_name} (max_slot_wal_keep_size), and with it changes since {}.", lsn_text(offset.lsn)),
+            format!(
+                "PostgreSQL removed the WAL of the replication slot {slot_name} (max_slot_wal_keep_size), and with it changes since {}.",
+                lsn_text(offset.lsn)
+            ),
         )),
         Some(slot) if slot.confirmed > offset.lsn => Some((
             "PGS015",

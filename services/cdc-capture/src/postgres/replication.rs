@@ -74,7 +74,8 @@ fn tls(database: &Database) -> TlsConfig {
         "verify-full" => SslMode::VerifyFull,
         _ => SslMode::Prefer,
     };
-    let mut tls = TlsConfig { mode, ca_pem_path: database.root_certificate.as_ref().map(PathBuf::from), ..TlsConfig::default() };
+    let mut tls =
+        TlsConfig { mode, ca_pem_path: database.root_certificate.as_ref().map(PathBuf::from), ..TlsConfig::default() };
     if let Some((certificate, key)) = &database.client {
         tls = tls.with_client_cert(certificate, key);
     }
@@ -136,8 +137,14 @@ pub async fn release(catalog: &mut Catalog, settings: &Settings, task: &TaskCont
         let Some(pid) = slot.active_pid else { return Ok(()) };
         let holder = slot.holder.unwrap_or_default();
         if holder == settings.database.application {
-            tracing::info!(pid, slot = settings.slot, "ending the replication connection of this connector's former owner");
-            catalog.run("ending a former replication connection", format!("SELECT pg_terminate_backend({pid})")).await?;
+            tracing::info!(
+                pid,
+                slot = settings.slot,
+                "ending the replication connection of this connector's former owner"
+            );
+            catalog
+                .run("ending a former replication connection", format!("SELECT pg_terminate_backend({pid})"))
+                .await?;
         } else {
             task.status.note(format!("The replication slot {} is in use by {holder:?} (pid {pid})", settings.slot));
         }

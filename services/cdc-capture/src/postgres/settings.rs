@@ -323,8 +323,17 @@ impl Parts<'_> {
     }
 
     fn words(&self) -> Result<(SnapshotMode, PublicationMode), ConfigError> {
-        let modes =
-            ["initial", "initial_only", "always", "no_data", "never", "schema_only", "initial_schema_only", "exported", "when_needed"];
+        let modes = [
+            "initial",
+            "initial_only",
+            "always",
+            "no_data",
+            "never",
+            "schema_only",
+            "initial_schema_only",
+            "exported",
+            "when_needed",
+        ];
         let snapshot = match self.word("snapshot.mode", &modes)?.as_str() {
             "initial_only" => SnapshotMode::InitialOnly,
             "always" => SnapshotMode::Always,
@@ -339,7 +348,11 @@ impl Parts<'_> {
             "disabled" => PublicationMode::Disabled,
             _ => PublicationMode::Filtered,
         };
-        let plain = |text: &str| !text.is_empty() && text.len() < 64 && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        let plain = |text: &str| {
+            !text.is_empty()
+                && text.len() < 64
+                && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        };
         if !plain(self.text("slot.name")) {
             return Err(wrong("slot.name", "may hold lower-case letters, digits and _ only, at most 63"));
         }
@@ -353,7 +366,10 @@ impl Parts<'_> {
     fn key_converter(&self) -> Result<KeyConverter, ConfigError> {
         let value = self.config.get("value.converter").unwrap_or("AvroConverter");
         if !value.ends_with("AvroConverter") {
-            return Err(wrong("value.converter", &format!("is {value}; supported: io.confluent.connect.avro.AvroConverter")));
+            return Err(wrong(
+                "value.converter",
+                &format!("is {value}; supported: io.confluent.connect.avro.AvroConverter"),
+            ));
         }
         let class = self.config.get("key.converter").unwrap_or("AvroConverter");
         match class.rsplit('.').next().unwrap_or_default() {
@@ -363,7 +379,10 @@ impl Parts<'_> {
                 let schemas = self.config.get("key.converter.schemas.enable").is_none_or(|text| text != "false");
                 Ok(KeyConverter::Json { schemas })
             }
-            _ => Err(wrong("key.converter", &format!("is {class}; supported: AvroConverter, StringConverter, JsonConverter"))),
+            _ => Err(wrong(
+                "key.converter",
+                &format!("is {class}; supported: AvroConverter, StringConverter, JsonConverter"),
+            )),
         }
     }
 
@@ -420,7 +439,11 @@ mod tests {
     #[test]
     fn what_would_expose_data_is_refused_and_every_fault_is_told() {
         let mut pairs = ARTICLE.to_vec();
-        pairs.extend([("column.mask.hash.sha256.with.salt.x", "a.b.c"), ("snapshot.mode", "odd"), ("slot.name", "Bad-Name")]);
+        pairs.extend([
+            ("column.mask.hash.sha256.with.salt.x", "a.b.c"),
+            ("snapshot.mode", "odd"),
+            ("slot.name", "Bad-Name"),
+        ]);
         let errors = Settings::parse(&config(&pairs), "c").err().unwrap();
         let keys: Vec<_> = errors.iter().map(|e| e.key.as_str()).collect();
         assert!(keys.contains(&"column.mask.hash.sha256.with.salt.x") && keys.contains(&"snapshot.mode"), "{errors:?}");

@@ -61,7 +61,8 @@ impl Snapshot<'_> {
     /// Classified.
     pub async fn run(&mut self, exported: &str, list: &[Table]) -> Result<bool, TaskError> {
         let mut reader = Catalog::connect(&self.settings.database).await?;
-        let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}", literal(exported));
+        let begin =
+            format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}", literal(exported));
         reader.run("opening the snapshot", begin).await?;
         let list: Vec<&Table> = list.iter().filter(|table| !table.partitioned).collect();
         let mut total = 0;
@@ -70,7 +71,12 @@ impl Snapshot<'_> {
             let Some((encoder, columns)) = self.tables.for_snapshot(&mut reader, place).await? else { continue };
             let names: Vec<_> = columns.iter().map(|name| quote(name)).collect();
             let statement = format!("COPY (SELECT {} FROM ONLY {}) TO STDOUT", names.join(", "), table.sql());
-            let place = Place { number: at + 1, of: list.len(), name: format!("{}.{}", table.schema, table.name), first: total == 0 };
+            let place = Place {
+                number: at + 1,
+                of: list.len(),
+                name: format!("{}.{}", table.schema, table.name),
+                first: total == 0,
+            };
             match self.table(&mut reader.connection, &statement, &encoder, &place).await? {
                 Some(rows) => total += rows,
                 None => return Ok(false),
@@ -92,7 +98,8 @@ impl Snapshot<'_> {
         let database = self.settings.database.clone();
         let failed = |error: sqlx::Error| sql(&database, &format!("reading the table {}", place.name), &error);
         let mut stream = connection.copy_out_raw(statement).await.map_err(failed)?;
-        let mut writer = TableWriter { encoder, scratch: Scratch::default(), plain: Vec::new(), batch: Batch::default() };
+        let mut writer =
+            TableWriter { encoder, scratch: Scratch::default(), plain: Vec::new(), batch: Batch::default() };
         let mut lines = Lines::default();
         let mut rows = 0u64;
         let mut waiting: Option<Row> = None;
@@ -112,7 +119,9 @@ impl Snapshot<'_> {
             }
             if writer.batch.bytes() > BATCH_BYTES {
                 self.flush(&mut writer.batch).await?;
-                self.task.status.note(format!("snapshot: table {} of {}, {}, {rows} rows", place.number, place.of, place.name));
+                self.task
+                    .status
+                    .note(format!("snapshot: table {} of {}, {}, {rows} rows", place.number, place.of, place.name));
                 if self.task.stop.is_triggered() {
                     return Ok(None);
                 }
@@ -139,7 +148,8 @@ impl Snapshot<'_> {
         };
         writer.scratch.copy_line(&row.line, &mut writer.plain);
         let tuple = writer.scratch.new_row(&writer.plain);
-        insert(&mut writer.batch, writer.encoder, "r", tuple, &event, self.rules).map_err(|bad| bad_value(writer.encoder, &bad.column))
+        insert(&mut writer.batch, writer.encoder, "r", tuple, &event, self.rules)
+            .map_err(|bad| bad_value(writer.encoder, &bad.column))
     }
 
     async fn flush(&mut self, batch: &mut Batch) -> Result<(), TaskError> {
@@ -181,18 +191,21 @@ struct TableWriter<'a> {
 }
 
 /// Splits COPY data into lines; a chunk usually is one line.
-#[derive(Default)]
-struct Lines {
+#[derive(Debug, Default)]
+pub struct Lines {
     rest: Bytes,
     part: Vec<u8>,
 }
 
+#[allow(clippy::should_implement_trait)]
 impl Lines {
-    fn feed(&mut self, chunk: Bytes) {
+    /// The next chunk; the one before must be used up.
+    pub fn feed(&mut self, chunk: Bytes) {
         self.rest = chunk;
     }
 
-    fn next(&mut self) -> Option<Bytes> {
+    /// The next whole line, without its end.
+    pub fn next(&mut self) -> Option<Bytes> {
         let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') else {
             self.part.extend_from_slice(&self.rest);
             self.rest = Bytes::new();

@@ -213,7 +213,8 @@ impl<'a> Stream<'a> {
         };
         for id in truncated {
             if let Some(Some(table)) = self.tables.get(id) {
-                writer::truncate(&mut self.batch, table, &event, self.rules).map_err(|bad| bad_value(table, &bad.column))?;
+                writer::truncate(&mut self.batch, table, &event, self.rules)
+                    .map_err(|bad| bad_value(table, &bad.column))?;
             }
         }
         if matches!(message, Message::Truncate { .. }) {
@@ -222,7 +223,11 @@ impl<'a> Stream<'a> {
         let table = match self.tables.get(relation) {
             Some(Some(table)) => table,
             Some(None) => return Ok(()),
-            None => return Err(TaskError::transient(format!("PostgreSQL sent a change of the relation {relation} before its columns."))),
+            None => {
+                return Err(TaskError::transient(format!(
+                    "PostgreSQL sent a change of the relation {relation} before its columns."
+                )));
+            }
         };
         let (batch, rules) = (&mut self.batch, self.rules);
         let (old, new) = (self.scratch.old(data), self.scratch.new_row(data));

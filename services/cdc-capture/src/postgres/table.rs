@@ -286,9 +286,7 @@ impl TableEncoder {
 
     fn key_values(&self, row: Tuple<'_>) -> Result<Vec<(&str, Json)>, BadValue> {
         let value = |column: &Column| match row.cell(column.tuple) {
-            Cell::Text(text) => {
-                column.kind.plain_json(text).ok_or_else(|| BadValue { column: column.source.clone() })
-            }
+            Cell::Text(text) => column.kind.plain_json(text).ok_or_else(|| BadValue { column: column.source.clone() }),
             _ => Ok(column.kind.zero_json().unwrap_or(Json::Null)),
         };
         self.key_columns().map(|column| Ok((column.name.as_ref(), value(column)?))).collect()
@@ -355,7 +353,13 @@ impl TableEncoder {
     ///
     /// # Errors
     /// A value of a NOT NULL column that its mapping cannot carry.
-    pub fn envelope(&self, op: &str, rows: &Rows<'_>, event: &super::source::Event<'_>, out: &mut Vec<u8>) -> Result<(), BadValue> {
+    pub fn envelope(
+        &self,
+        op: &str,
+        rows: &Rows<'_>,
+        event: &super::source::Event<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), BadValue> {
         wire::frame(self.value_id, out);
         self.row(rows.before, None, out)?;
         self.row(rows.after, rows.fill, out)?;

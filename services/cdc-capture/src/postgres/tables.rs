@@ -95,14 +95,23 @@ impl Tables {
             modes: settings.modes,
             placeholder: settings.placeholder.clone(),
         };
-        let taken = |name: &str| info.key.iter().any(|key| key == name) || settings.columns.takes(&format!("{schema}.{table}.{name}"));
-        let plan = TablePlan::compile((schema, table), columns, info, &naming, &|oid| self.types.get(&oid).cloned(), &taken)
-            .map_err(|error| {
-                config("PGT001", format!("The table {schema}.{table} makes no Avro schema: {error}."), "Leave columns out with column.exclude.list.")
+        let taken = |name: &str| {
+            info.key.iter().any(|key| key == name) || settings.columns.takes(&format!("{schema}.{table}.{name}"))
+        };
+        let plan =
+            TablePlan::compile((schema, table), columns, info, &naming, &|oid| self.types.get(&oid).cloned(), &taken)
+                .map_err(|error| {
+                config(
+                    "PGT001",
+                    format!("The table {schema}.{table} makes no Avro schema: {error}."),
+                    "Leave columns out with column.exclude.list.",
+                )
             })?;
         let value_id = self.register(&format!("{}-value", plan.topic), &plan.value_schema).await?;
         let key_format = match (settings.key, &plan.key_schema) {
-            (KeyConverter::Avro, Some(schema)) => KeyFormat::Avro(self.register(&format!("{}-key", plan.topic), schema).await?),
+            (KeyConverter::Avro, Some(schema)) => {
+                KeyFormat::Avro(self.register(&format!("{}-key", plan.topic), schema).await?)
+            }
             (KeyConverter::Json { schemas }, _) => KeyFormat::Json { schemas },
             _ => KeyFormat::Text,
         };

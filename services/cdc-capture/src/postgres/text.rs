@@ -226,7 +226,12 @@ pub fn bits(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     for chunk in text.rchunks(8) {
         let mut byte = 0u8;
         for bit in chunk {
-            byte = byte << 1 | match bit { b'0' => 0, b'1' => 1, _ => return None };
+            byte = byte << 1
+                | match bit {
+                    b'0' => 0,
+                    b'1' => 1,
+                    _ => return None,
+                };
         }
         out.push(byte);
     }
@@ -313,7 +318,10 @@ mod tests {
         assert_eq!(timestamp(b"1970-01-01 02:00:00+02"), Some(0));
         assert_eq!(timestamp(b"-infinity"), Some(MINUS_INFINITY));
         assert_eq!(time_with_zone(b"01:00:00+02"), Some(23 * 3_600_000_000));
-        assert_eq!(interval(b"1 year 2 mons -3 days +04:05:06.7"), Some(14 * 2_629_800_000_000 - 3 * DAY + 14_706_700_000));
+        assert_eq!(
+            interval(b"1 year 2 mons -3 days +04:05:06.7"),
+            Some(14 * 2_629_800_000_000 - 3 * DAY + 14_706_700_000)
+        );
         assert_eq!(interval(b"-00:00:01"), Some(-1_000_000));
         assert_eq!(interval(b"100:00:00"), Some(360_000_000_000));
     }
@@ -342,7 +350,10 @@ mod tests {
         let some = |s: &str| Some(s.to_owned());
         assert_eq!(items(b"{}").unwrap(), []);
         assert_eq!(items(b"{1,NULL,3}").unwrap(), [some("1"), None, some("3")]);
-        assert_eq!(items(br#"{"a b","NULL","c\"\\d",""}"#).unwrap(), [some("a b"), some("NULL"), some("c\"\\d"), some("")]);
+        assert_eq!(
+            items(br#"{"a b","NULL","c\"\\d",""}"#).unwrap(),
+            [some("a b"), some("NULL"), some("c\"\\d"), some("")]
+        );
         assert_eq!(items(b"[0:1]={{1,2},{3,4}}").unwrap().len(), 4);
         assert_eq!(items(b"{1,2"), None);
     }

@@ -288,7 +288,11 @@ impl Kind {
             }
             Self::Text(_) | Self::Enum(_) | Self::DecimalText => raw::bytes(value, out),
             Self::Decimal { scale, money, .. } => {
-                if *money { decimal(&text::money(value), *scale, out)? } else { decimal(value, *scale, out)? }
+                if *money {
+                    decimal(&text::money(value), *scale, out)?
+                } else {
+                    decimal(value, *scale, out)?
+                }
             }
             Self::VariableDecimal => {
                 let (digits, scale) = text::decimal(value)?;
@@ -632,9 +636,17 @@ mod tests {
     fn enums_domains_and_their_arrays_are_looked_up() {
         let lookup = |oid: u32| {
             Some(match oid {
-                20_000 => TypeInfo { name: "mood".into(), class: 'e', labels: vec!["ok".into()], ..TypeInfo::default() },
+                20_000 => {
+                    TypeInfo { name: "mood".into(), class: 'e', labels: vec!["ok".into()], ..TypeInfo::default() }
+                }
                 20_001 => TypeInfo { name: "_mood".into(), class: 'b', element: 20_000, ..TypeInfo::default() },
-                20_002 => TypeInfo { name: "price".into(), class: 'd', base: 1700, base_mod: (6 << 16 | 1) + 4, ..TypeInfo::default() },
+                20_002 => TypeInfo {
+                    name: "price".into(),
+                    class: 'd',
+                    base: 1700,
+                    base_mod: (6 << 16 | 1) + 4,
+                    ..TypeInfo::default()
+                },
                 20_003 => TypeInfo { name: "pair".into(), class: 'c', ..TypeInfo::default() },
                 _ => return None,
             })
@@ -649,7 +661,9 @@ mod tests {
 
     #[test]
     fn zeros_and_defaults_are_values_of_their_schema() {
-        for oid in [16, 17, 20, 21, 23, 25, 114, 700, 701, 790, 1082, 1083, 1114, 1184, 1186, 1266, 1700, 2950, 600, 1007] {
+        for oid in
+            [16, 17, 20, 21, 23, 25, 114, 700, 701, 790, 1082, 1083, 1114, 1184, 1186, 1266, 1700, 2950, 600, 1007]
+        {
             let kind = kind(oid, -1);
             let mut bytes = Vec::new();
             kind.zero(&mut bytes);

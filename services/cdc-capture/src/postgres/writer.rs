@@ -30,7 +30,14 @@ impl Rules {
 ///
 /// # Errors
 /// A value that cannot be written.
-pub fn insert(batch: &mut Batch, table: &TableEncoder, op: &str, row: Tuple<'_>, event: &Event<'_>, rules: &Rules) -> Result<(), BadValue> {
+pub fn insert(
+    batch: &mut Batch,
+    table: &TableEncoder,
+    op: &str,
+    row: Tuple<'_>,
+    event: &Event<'_>,
+    rules: &Rules,
+) -> Result<(), BadValue> {
     if op == "c" && rules.skips('c') {
         return Ok(());
     }
@@ -73,7 +80,13 @@ pub fn update(
 ///
 /// # Errors
 /// A value that cannot be written.
-pub fn delete(batch: &mut Batch, table: &TableEncoder, old: Tuple<'_>, event: &Event<'_>, rules: &Rules) -> Result<(), BadValue> {
+pub fn delete(
+    batch: &mut Batch,
+    table: &TableEncoder,
+    old: Tuple<'_>,
+    event: &Event<'_>,
+    rules: &Rules,
+) -> Result<(), BadValue> {
     if rules.skips('d') {
         return Ok(());
     }

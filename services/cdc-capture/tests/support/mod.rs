@@ -1,5 +1,5 @@
 //! Real PostgreSQL and Kafka, the schema registry and the service, and a reader that sees committed records only.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -39,8 +39,11 @@ impl Lab {
     pub async fn start(prefix: &str) -> Result<Self> {
         let kafka = Kafka::start(StartOptions::default()).await?;
         let database = ratestream_testkit::postgres_database(prefix).await?;
-        let registry =
-            ratestream_testkit::service("schema-registry", ServiceOptions { kafka: kafka.bootstrap(), ..ServiceOptions::default() }).await?;
+        let registry = ratestream_testkit::service(
+            "schema-registry",
+            ServiceOptions { kafka: kafka.bootstrap(), ..ServiceOptions::default() },
+        )
+        .await?;
         let options =
             ServiceOptions { kafka: kafka.bootstrap(), schema_registry: registry.url(), ..ServiceOptions::default() };
         let capture = ratestream_testkit::service("cdc-capture", options).await?;
@@ -50,7 +53,10 @@ impl Lab {
 
     pub async fn sql(&self, statements: &str) -> Result<()> {
         let mut connection = PgConnection::connect(&self.database.url()).await?;
-        sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut connection).await.with_context(|| statements.to_owned())?;
+        sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))
+            .execute(&mut connection)
+            .await
+            .with_context(|| statements.to_owned())?;
         Ok(())
     }
 
