@@ -1,6 +1,7 @@
 //! `io.debezium.connector.postgresql.PostgresConnector`: changes of PostgreSQL tables by logical replication.
 
 pub mod catalog;
+pub mod encoder;
 pub mod error;
 pub mod keys;
 pub mod offset;
@@ -14,6 +15,7 @@ pub mod table;
 pub mod tables;
 pub mod text;
 pub mod types;
+pub mod values;
 pub mod writer;
 
 use std::sync::Arc;

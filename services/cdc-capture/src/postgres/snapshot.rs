@@ -10,12 +10,12 @@ use serde_json::Value as Json;
 use sqlx::postgres::PgConnection;
 
 use super::catalog::{Catalog, Table};
+use super::encoder::TableEncoder;
 use super::error::{config, literal, quote, sql};
 use super::offset::Offset;
 use super::pgoutput::Scratch;
 use super::settings::Settings;
 use super::source::{Event, Mark};
-use super::table::TableEncoder;
 use super::tables::Tables;
 use super::writer::{Rules, insert};
 use crate::metrics::metrics;

@@ -8,11 +8,12 @@ use ratestream_connect::TaskError;
 use ratestream_kafka::{Kafka, TopicSpec};
 
 use super::catalog::Catalog;
+use super::encoder::{KeyFormat, TableEncoder};
 use super::error::config;
 use super::pgoutput::{Relation, RelationColumn};
 use super::settings::{KeyConverter, Settings};
 use super::source::SourceBlock;
-use super::table::{KeyFormat, Naming, TableEncoder, TableInfo, TablePlan};
+use super::table::{Naming, TableInfo, TablePlan};
 use super::types::TypeInfo;
 
 /// Encoders by relation.

@@ -2,9 +2,9 @@
 
 use rdkafka::message::{Header, OwnedHeaders};
 
+use super::encoder::{BadValue, Rows, TableEncoder};
 use super::pgoutput::{Old, Tuple};
 use super::source::Event;
-use super::table::{BadValue, Rows, TableEncoder};
 use crate::output::Batch;
 use ratestream_avro::envelope::{UNCHANGED_HEADER, encode_unchanged};
 

@@ -5,6 +5,7 @@
 
 mod build;
 mod model;
+mod names;
 mod parse;
 mod print;
 mod semantic;
@@ -15,7 +16,8 @@ use std::sync::Arc;
 use ahash::AHashMap;
 
 pub use build::RecordBuilder;
-pub use model::{EnumType, Field, FixedType, Items, Kind, Name, Order, Primitive, Props, RecordType, Type, Union};
+pub use model::{EnumType, Field, FixedType, Items, Kind, Order, Primitive, RecordType, Type, Union};
+pub use names::{Name, Props};
 pub use semantic::Semantic;
 
 use crate::AvroError;

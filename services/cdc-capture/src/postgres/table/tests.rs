@@ -1,7 +1,8 @@
-use ratestream_avro::{Value, codec, envelope};
+use ratestream_avro::{Value, codec, envelope, wire};
 
+use super::super::encoder::{KeyFormat, Rows, TableEncoder};
 use super::super::pgoutput::Scratch;
-use super::super::source::{Event, Mark};
+use super::super::source::{Event, Mark, SourceBlock};
 use super::*;
 
 fn plan() -> TablePlan {
