@@ -294,7 +294,7 @@ impl Catalog {
         let statement = format!(
             "SELECT COALESCE(s.plugin::text, ''), COALESCE(s.database::text, ''), s.active_pid, s.confirmed_flush_lsn::text, \
              COALESCE(s.wal_status, ''), a.application_name, \
-             CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn)::bigint END \
+             CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn)::bigint END, s.restart_lsn::text \
              FROM pg_replication_slots s LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid WHERE s.slot_name = {}",
             literal(name)
         );
@@ -309,6 +309,7 @@ impl Catalog {
             lost: get::<String>(row, 4)? == "lost",
             holder: get(row, 5)?,
             retained: get::<Option<i64>>(row, 6)?.unwrap_or_default(),
+            restart: get::<Option<String>>(row, 7)?.as_deref().and_then(parse_lsn).unwrap_or_default(),
         }))
     }
 

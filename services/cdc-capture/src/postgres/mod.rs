@@ -26,7 +26,7 @@ use ratestream_connect::{ConfigError, Connector, ConnectorConfig, Descriptor, Ki
 use serde_json::json;
 
 use catalog::Catalog;
-use offset::{Offset, Start};
+use offset::{Offset, Slot, Start};
 use settings::{Settings, SnapshotMode};
 use tables::Tables;
 use writer::Rules;
@@ -107,14 +107,9 @@ impl Run<'_> {
         let from = match start {
             Start::Resume { lsn } => lsn,
             Start::Fresh => self.fresh(&mut session, &mut output, &partition).await?,
-            Start::Snapshot { drop_slot } => {
-                if drop_slot {
-                    replication::release(&mut catalog, settings, task).await?;
-                    replication::drop_slot(&mut catalog, settings).await?;
-                }
-                session = replication::connect(settings, 0).await?;
+            Start::Snapshot(slot) => {
                 let mut work = Work { output: &mut output, tables: &mut tables, partition: &partition, rules: &rules };
-                match self.snapshot(&mut catalog, &mut session, &mut work, &list).await? {
+                match self.snapshot(&mut catalog, &mut session, &mut work, (slot, &list)).await? {
                     Some(lsn) => lsn,
                     None => return output.close().await,
                 }
@@ -161,26 +156,37 @@ impl Run<'_> {
         Ok(slot.consistent)
     }
 
-    /// A slot and all rows as of its making; `None` when stopped before the end.
+    /// All rows of all tables; answers where the stream begins, `None` when stopped before the end.
     async fn snapshot(
         &self,
         catalog: &mut Catalog,
         session: &mut replication::Session,
         work: &mut Work<'_>,
-        list: &[catalog::Table],
+        (slot, list): (Slot, &[catalog::Table]),
     ) -> Result<Option<u64>, TaskError> {
         let (task, settings) = (self.task, self.settings);
         let system = session.system.clone();
-        let floor = catalog.wal_end().await?;
         let record = |completed, lsn| {
             let offset = Offset::snapshot(lsn, snapshot::now_micros(), completed, &system);
             task.offsets.record(work.partition, &offset)
         };
-        // stored before the slot is made: a slot found at the next start is then known to be ours
-        let under_way = Boundary { offset: record(false, floor), lsn: 0 };
-        work.output.send(Batch::default(), Some(under_way)).await?;
-        work.output.settle().await?;
-        let slot = session.create_slot(settings, task).await?;
+        let (floor, from, exported) = match slot {
+            Slot::Keep { floor, from } => (floor, from, None),
+            Slot::Create | Slot::Recreate => {
+                if slot == Slot::Recreate {
+                    replication::release(catalog, settings, task).await?;
+                    replication::drop_slot(catalog, settings).await?;
+                }
+                // stored before the slot is made: a slot found at the next start is then known to be ours
+                let floor = catalog.wal_end().await?;
+                let under_way = Boundary { offset: record(false, floor), lsn: 0 };
+                work.output.send(Batch::default(), Some(under_way)).await?;
+                work.output.settle().await?;
+                *session = replication::connect(settings, 0).await?;
+                let new = session.create_slot(settings, task).await?;
+                (floor, new.consistent, Some(new.snapshot))
+            }
+        };
         let mut run = snapshot::Snapshot {
             task,
             settings,
@@ -191,13 +197,13 @@ impl Run<'_> {
             floor,
             rules: work.rules,
         };
-        if !run.run(&slot.snapshot, list).await? {
+        if !run.run(exported.as_deref(), list).await? {
             return Ok(None);
         }
-        let completed = Boundary { offset: record(true, slot.consistent), lsn: slot.consistent };
+        let completed = Boundary { offset: record(true, from), lsn: from };
         work.output.send(Batch::default(), Some(completed)).await?;
         work.output.settle().await?;
-        Ok(Some(slot.consistent))
+        Ok(Some(from))
     }
 }
 

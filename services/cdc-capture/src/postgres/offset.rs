@@ -61,6 +61,8 @@ pub struct SlotState {
     pub active_pid: Option<i32>,
     /// Confirmed position.
     pub confirmed: u64,
+    /// Where its WAL begins: before every change that it can still bring.
+    pub restart: u64,
     /// Its WAL is gone.
     pub lost: bool,
     /// Application name of the holder.
@@ -69,14 +71,28 @@ pub struct SlotState {
     pub retained: i64,
 }
 
+/// The slot of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// Has to be made.
+    Create,
+    /// Is ours, but of no use any more: drop it and make another.
+    Recreate,
+    /// Stays. Rows that an earlier snapshot published may be gone or changed since; the stream that begins before them
+    /// brings every such change, so that no reader keeps a row that nobody will ever delete.
+    Keep {
+        /// Position given to the rows: before every change that the stream will bring.
+        floor: u64,
+        /// Where the stream begins.
+        from: u64,
+    },
+}
+
 /// How a task begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
-    /// Read all rows, after making the slot anew.
-    Snapshot {
-        /// The slot there is ours and has to go.
-        drop_slot: bool,
-    },
+    /// Read all rows, then stream.
+    Snapshot(Slot),
     /// Make the slot and stream.
     Fresh,
     /// Go on.
@@ -126,7 +142,7 @@ pub fn decide(
                 ),
             )),
             (None, SnapshotMode::NoData) => Ok(Start::Fresh),
-            (None, _) => Ok(Start::Snapshot { drop_slot: false }),
+            (None, _) => Ok(Start::Snapshot(Slot::Create)),
         };
     };
     if let Some(stored) = offset.system.as_deref().filter(|stored| *stored != system) {
@@ -136,8 +152,12 @@ pub fn decide(
             again,
         ));
     }
-    if offset.in_snapshot || mode == SnapshotMode::Always {
-        return Ok(Start::Snapshot { drop_slot: slot.is_some() });
+    if offset.in_snapshot {
+        return Ok(Start::Snapshot(match slot {
+            None => Slot::Create,
+            Some(slot) if slot.lost => Slot::Recreate,
+            Some(slot) => Slot::Keep { floor: offset.lsn, from: slot.confirmed },
+        }));
     }
     if mode == SnapshotMode::InitialOnly {
         return Ok(Start::Resume { lsn: offset.lsn });
@@ -168,8 +188,14 @@ pub fn decide(
         Some(_) => None,
     };
     match gap {
+        None if mode == SnapshotMode::Always => {
+            let floor = slot.map_or(0, |slot| slot.restart);
+            Ok(Start::Snapshot(Slot::Keep { floor, from: offset.lsn }))
+        }
         None => Ok(Start::Resume { lsn: offset.lsn }),
-        Some(_) if mode == SnapshotMode::WhenNeeded => Ok(Start::Snapshot { drop_slot: slot.is_some() }),
+        Some(_) if mode == SnapshotMode::WhenNeeded => {
+            Ok(Start::Snapshot(if slot.is_some() { Slot::Recreate } else { Slot::Create }))
+        }
         Some((code, cause)) => Err(config(code, cause, again)),
     }
 }
@@ -212,11 +238,11 @@ mod tests {
 
     #[test]
     fn snapshots_begin_and_begin_again() {
-        assert_eq!(decided(None, None), Ok(Start::Snapshot { drop_slot: false }));
+        assert_eq!(decided(None, None), Ok(Start::Snapshot(Slot::Create)));
         assert!(decided(None, Some(slot(5))).unwrap_err().starts_with("PGS011"));
         let under_way = Some(Offset::snapshot(5, 1, false, "77"));
-        assert_eq!(decided(under_way.clone(), Some(slot(5))), Ok(Start::Snapshot { drop_slot: true }));
-        assert_eq!(decided(under_way, None), Ok(Start::Snapshot { drop_slot: false }));
+        assert_eq!(decided(under_way.clone(), Some(slot(6))), Ok(Start::Snapshot(Slot::Keep { floor: 5, from: 6 })));
+        assert_eq!(decided(under_way, None), Ok(Start::Snapshot(Slot::Create)));
         let done = Some(Offset::snapshot(5, 1, true, "77"));
         assert_eq!(decided(done, Some(slot(5))), Ok(Start::Resume { lsn: 5 }));
     }

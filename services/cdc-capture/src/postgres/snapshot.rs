@@ -55,14 +55,16 @@ struct Row {
 }
 
 impl Snapshot<'_> {
-    /// Reads all tables under the exported snapshot; false when stopped before the end.
+    /// Reads all tables, under the exported snapshot or as of now; false when stopped before the end.
     ///
     /// # Errors
     /// Classified.
-    pub async fn run(&mut self, exported: &str, list: &[Table]) -> Result<bool, TaskError> {
+    pub async fn run(&mut self, exported: Option<&str>, list: &[Table]) -> Result<bool, TaskError> {
         let mut reader = Catalog::connect(&self.settings.database).await?;
-        let begin =
-            format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}", literal(exported));
+        let mut begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".to_owned();
+        if let Some(exported) = exported {
+            begin.push_str(&format!("; SET TRANSACTION SNAPSHOT {}", literal(exported)));
+        }
         reader.run("opening the snapshot", begin).await?;
         let list: Vec<&Table> = list.iter().filter(|table| !table.partitioned).collect();
         let mut total = 0;
