@@ -9,11 +9,11 @@ mod servers;
 use crate::home::Home;
 use crate::parts::{POSTGRES_PORT, Parts, Service};
 use crate::progress::{sentence, step};
-use crate::{build, demo, docker, down, status};
+use crate::{build, docker, down, status};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use ratestream_testkit::process::{Spec, StopSignal};
-use ratestream_testkit::{ServiceOptions, check_free};
+use ratestream_testkit::{ServiceOptions, check_free, demo};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -176,19 +176,19 @@ async fn sources(home: &Home, parts: &Parts) -> Result<()> {
     }
     if home.runs("rate-aggregator").is_some() && parts.has("rate-aggregator") {
         if parts.has("cdc-capture") {
-            step("first rating captured", "its schema in the registry", demo::wait_for_rates()).await?;
+            step("first rating captured", "its schema in the registry", crate::demo::wait_for_rates()).await?;
         }
         for statement in demo::statements() {
             let title = statement.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
-            step(&title, "rate-aggregator", demo::execute(&statement)).await?;
+            step(&title, "rate-aggregator", demo::execute(crate::demo::KSQL, &statement)).await?;
         }
     }
     Ok(())
 }
 
 async fn connectors(owner: &str) -> Result<()> {
-    for connector in demo::connectors()?.iter().filter(|connector| connector.needs == owner) {
-        step(&format!("connector {}", connector.name), "POST /connectors", demo::register(connector)).await?;
+    for connector in demo::connectors(&demo::Addresses::default())?.iter().filter(|connector| connector.needs == owner) {
+        step(&format!("connector {}", connector.name), "POST /connectors", demo::register(crate::demo::CONNECT, connector)).await?;
     }
     Ok(())
 }

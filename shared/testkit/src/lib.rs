@@ -13,6 +13,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod demo;
 pub mod inbox;
 pub mod install;
 mod log_file;

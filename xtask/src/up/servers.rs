@@ -1,7 +1,7 @@
 //! Starting the servers on their fixed ports.
 
 use super::own_process;
-use crate::demo;
+use ratestream_testkit::demo;
 use crate::home::Home;
 use crate::parts::{
     CASSANDRA_PORT, ELASTICSEARCH_PORT, INBOX_PORT, INFLUXDB_PORT, KAFKA_PORT, POSTGRES_PORT, Parts, SMTP_PORT,
