@@ -7,8 +7,8 @@ pub mod postgres;
 
 use std::sync::Arc;
 
-use ratestream_connect::{Connector, Worker};
-use ratestream_runtime::{Context, Routes, Service, StartError};
+use ratestream_connect::{Connector, TaskError, Worker};
+use ratestream_runtime::{Context, Dependency, Routes, Service, StartError};
 use serde::Deserialize;
 
 /// The service.
@@ -27,6 +27,7 @@ impl Service for CdcCapture {
     type Config = Config;
 
     async fn start(context: Context<Config>) -> Result<Self, StartError> {
+        ratestream_telemetry::start(&context);
         let connectors: Vec<Arc<dyn Connector>> =
             vec![Arc::new(postgres::PostgresConnector), Arc::new(jdbc::JdbcConnector)];
         Ok(Self { worker: Worker::start(&context, connectors) })
@@ -39,5 +40,14 @@ impl Service for CdcCapture {
     async fn stop(self) {
         // the fabric's actors drain with the process's shutdown, which was triggered before
         drop(self.worker);
+    }
+}
+
+/// A database that is away makes the service unready; a connector that needs a human does not: its own status is FAILED,
+/// and the others go on.
+fn report(health: &Dependency, result: &Result<(), TaskError>, stopping: bool) {
+    match result {
+        Err(error @ TaskError::Transient { .. }) if !stopping => health.down(error),
+        _ => health.remove(),
     }
 }

@@ -13,6 +13,7 @@ pub mod store;
 use std::sync::Arc;
 
 use actix_web::web;
+use ratestream_avro::RegistryClient;
 use ratestream_kafka::Kafka;
 use ratestream_runtime::{Context, Routes, Service, StartError};
 use tokio::sync::{Mutex, mpsc};
@@ -49,6 +50,8 @@ impl Service for SchemaRegistry {
             );
             return Err(StartError(text));
         }
+        let itself = RegistryClient::at(&format!("http://{}", context.settings.http.bind));
+        ratestream_telemetry::start_with(&context, &itself);
         let kafka = Kafka::new(&context.settings.kafka, Self::NAME);
         let log = Arc::new(Log::new(Index::new(config.level())));
         let follower = Follower {

@@ -28,20 +28,25 @@ const LINES_MAX: usize = 500;
 
 /// Starts both streams, unless `telemetry.streams` is false. Call once in a service's start.
 pub fn start<C>(context: &Context<C>) {
+    start_with(context, &RegistryClient::new(&context.settings.schema_registry));
+}
+
+/// As [`start`], for the registry itself, which registers its schemas at its own address.
+pub fn start_with<C>(context: &Context<C>, registry: &RegistryClient) {
     if !context.settings.telemetry.streams {
         return;
     }
     let Some(lines) = telemetry::tap() else { return };
     let lines = Arc::new(tokio::sync::Mutex::new(lines));
-    let settings = context.settings.clone();
+    let (settings, registry) = (context.settings.clone(), registry.clone());
     context.supervisor.spawn_loop("telemetry", move |child| {
-        let (settings, lines) = (settings.clone(), lines.clone());
+        let (settings, registry, lines) = (settings.clone(), registry.clone(), lines.clone());
         async move {
             let mut lines = lines.lock().await;
             let client = format!("{}-telemetry", settings.service);
             let stream = Stream {
                 kafka: Kafka::new(&settings.kafka, &client),
-                registry: RegistryClient::new(&settings.schema_registry),
+                registry,
                 service: settings.service,
                 instance: settings.http.bind.to_string(),
                 interval: Duration::from_secs(settings.telemetry.interval_seconds.max(1)),
