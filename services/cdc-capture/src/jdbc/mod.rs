@@ -65,10 +65,7 @@ impl Connector for JdbcConnector {
             poller.output.close().await
         };
         let result = result.await;
-        match &result {
-            Err(error) if !task.stop.is_triggered() => health.down(error),
-            _ => health.remove(),
-        }
+        crate::report(&health, &result, task.stop.is_triggered());
         result
     }
 }

@@ -65,10 +65,7 @@ impl Connector for PostgresConnector {
         let settings = Arc::new(Settings::for_task(&task.config, &task.connector)?);
         let health = task.health.dependency(&format!("postgresql/{}", task.connector));
         let result = Run { task: &task, settings: &settings, health: &health }.run().await;
-        match &result {
-            Err(error) if !task.stop.is_triggered() => health.down(error),
-            _ => health.remove(),
-        }
+        crate::report(&health, &result, task.stop.is_triggered());
         result
     }
 }
