@@ -26,7 +26,7 @@ use ratestream_connect::{ConfigError, Connector, ConnectorConfig, Descriptor, Ki
 use serde_json::json;
 
 use catalog::Catalog;
-use offset::{Offset, Slot, Start};
+use offset::{Offset, Slot, Stage, Start};
 use settings::{Settings, SnapshotMode};
 use tables::Tables;
 use writer::Rules;
@@ -163,8 +163,8 @@ impl Run<'_> {
     ) -> Result<Option<u64>, TaskError> {
         let (task, settings) = (self.task, self.settings);
         let system = session.system.clone();
-        let record = |completed, lsn| {
-            let offset = Offset::snapshot(lsn, snapshot::now_micros(), completed, &system);
+        let record = |stage, lsn| {
+            let offset = Offset::snapshot(lsn, snapshot::now_micros(), stage, &system);
             task.offsets.record(work.partition, &offset)
         };
         let (floor, from, exported) = match slot {
@@ -176,7 +176,7 @@ impl Run<'_> {
                 }
                 // stored before the slot is made: a slot found at the next start is then known to be ours
                 let floor = catalog.wal_end().await?;
-                let under_way = Boundary { offset: record(false, floor), lsn: 0 };
+                let under_way = Boundary { offset: record(Stage::Announced, floor), lsn: 0 };
                 work.output.send(Batch::default(), Some(under_way)).await?;
                 work.output.settle().await?;
                 *session = replication::connect(settings, 0).await?;
@@ -197,7 +197,7 @@ impl Run<'_> {
         if !run.run(exported.as_deref(), list).await? {
             return Ok(None);
         }
-        let completed = Boundary { offset: record(true, from), lsn: from };
+        let completed = Boundary { offset: record(Stage::Completed, from), lsn: from };
         work.output.send(Batch::default(), Some(completed)).await?;
         work.output.settle().await?;
         Ok(Some(from))

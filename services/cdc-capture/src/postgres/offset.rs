@@ -13,6 +13,8 @@ pub struct Offset {
     pub lsn: u64,
     /// A snapshot was begun and not finished.
     pub in_snapshot: bool,
+    /// That snapshot has published rows already, so its slot existed.
+    pub published: bool,
     /// The cluster's system identifier, when we wrote it.
     pub system: Option<String>,
 }
@@ -30,7 +32,8 @@ impl Offset {
             || json.get("last_snapshot_record").and_then(Json::as_bool).unwrap_or(false);
         let lsn = number("lsn_commit").or_else(|| number("lsn_proc")).or_else(|| number("lsn"))?;
         let system = json.get("system_identifier").and_then(Json::as_str).map(str::to_owned);
-        Some(Self { lsn, in_snapshot: snapshot && !completed, system })
+        let published = json.get("rows_published").and_then(Json::as_bool).unwrap_or(false);
+        Some(Self { lsn, in_snapshot: snapshot && !completed, published, system })
     }
 
     /// A finished transaction.
@@ -42,12 +45,25 @@ impl Offset {
     }
 
     /// A snapshot under way, or its end.
-    pub fn snapshot(lsn: u64, micros: i64, completed: bool, system: &str) -> Json {
+    pub fn snapshot(lsn: u64, micros: i64, stage: Stage, system: &str) -> Json {
+        let completed = stage == Stage::Completed;
         json!({
             "snapshot": "INITIAL", "snapshot_completed": completed, "last_snapshot_record": completed,
-            "lsn": lsn, "txId": 0, "ts_usec": micros, "system_identifier": system,
+            "lsn": lsn, "txId": 0, "ts_usec": micros, "rows_published": stage != Stage::Announced,
+            "system_identifier": system,
         })
     }
+}
+
+/// How far a snapshot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Its slot is about to be made.
+    Announced,
+    /// Rows are in Kafka.
+    Publishing,
+    /// All rows are.
+    Completed,
 }
 
 /// The slot as the server shows it.
@@ -152,7 +168,9 @@ pub fn decide(
             again,
         ));
     }
-    if offset.in_snapshot {
+    // rows that are published and deleted since would stay for ever without the slot that knows of it
+    let orphaned = offset.published && slot.is_none_or(|slot| slot.lost) && mode != SnapshotMode::WhenNeeded;
+    if offset.in_snapshot && !orphaned {
         return Ok(Start::Snapshot(match slot {
             None => Slot::Create,
             Some(slot) if slot.lost => Slot::Recreate,
@@ -240,17 +258,19 @@ mod tests {
     fn snapshots_begin_and_begin_again() {
         assert_eq!(decided(None, None), Ok(Start::Snapshot(Slot::Create)));
         assert!(decided(None, Some(slot(5))).unwrap_err().starts_with("PGS011"));
-        let under_way = Some(Offset::snapshot(5, 1, false, "77"));
+        let under_way = Some(Offset::snapshot(5, 1, Stage::Publishing, "77"));
         assert_eq!(decided(under_way.clone(), Some(slot(6))), Ok(Start::Snapshot(Slot::Keep { floor: 5, from: 6 })));
-        assert_eq!(decided(under_way, None), Ok(Start::Snapshot(Slot::Create)));
-        let done = Some(Offset::snapshot(5, 1, true, "77"));
+        assert!(decided(under_way, None).unwrap_err().starts_with("PGS013"));
+        let announced = Some(Offset::snapshot(5, 1, Stage::Announced, "77"));
+        assert_eq!(decided(announced, None), Ok(Start::Snapshot(Slot::Create)));
+        let done = Some(Offset::snapshot(5, 1, Stage::Completed, "77"));
         assert_eq!(decided(done, Some(slot(5))), Ok(Start::Resume { lsn: 5 }));
     }
 
     #[test]
     fn debeziums_offsets_are_read() {
         let theirs = json!({"lsn_proc": 24023128, "messageType": "INSERT", "lsn_commit": 24022000, "lsn": 24023128, "txId": 7, "ts_usec": 1});
-        assert_eq!(Offset::parse(&theirs), Some(Offset { lsn: 24_022_000, in_snapshot: false, system: None }));
+        assert_eq!(Offset::parse(&theirs), Some(Offset { lsn: 24_022_000, ..Offset::default() }));
         assert_eq!(parse_lsn("16/B374D848").map(lsn_text).as_deref(), Some("16/B374D848"));
     }
 }

@@ -12,7 +12,7 @@ use sqlx::postgres::PgConnection;
 use super::catalog::{Catalog, Table};
 use super::encoder::TableEncoder;
 use super::error::{config, literal, quote, sql};
-use super::offset::Offset;
+use super::offset::{Offset, Stage};
 use super::pgoutput::Scratch;
 use super::settings::Settings;
 use super::source::{Event, Mark};
@@ -160,7 +160,7 @@ impl Snapshot<'_> {
             return Ok(());
         }
         metrics().events.with_label_values(&[&self.task.connector]).inc_by(batch.len() as u64);
-        let offset = Offset::snapshot(self.floor, now_micros(), false, self.system);
+        let offset = Offset::snapshot(self.floor, now_micros(), Stage::Publishing, self.system);
         let offset = self.task.offsets.record(self.partition, &offset);
         self.output.send(std::mem::take(batch), Some(Boundary { offset, lsn: 0 })).await.map(|_| ())
     }
