@@ -75,20 +75,7 @@ impl Settings {
         };
         let interval = config.get("poll.interval.ms").and_then(|text| text.trim().parse().ok());
         let interval = interval.ok_or_else(|| wrong("poll.interval.ms", "is no number of milliseconds"))?;
-        let last = |key: &str| {
-            config.get(key).and_then(|class| class.rsplit('.').next()).unwrap_or("AvroConverter").to_owned()
-        };
-        if last("value.converter") != "AvroConverter" {
-            return Err(wrong(
-                "value.converter",
-                "is not supported; supported: io.confluent.connect.avro.AvroConverter",
-            ));
-        }
-        let text_keys = match last("key.converter").as_str() {
-            "AvroConverter" => false,
-            "StringConverter" => true,
-            _ => return Err(wrong("key.converter", "is not supported; supported: AvroConverter and StringConverter")),
-        };
+        let text_keys = text_keys(config)?;
         Ok(Self {
             database,
             prefix: config.get("topic.prefix").unwrap_or_default().to_owned(),
@@ -132,6 +119,20 @@ impl Settings {
             && (self.include.is_empty() || matched(&self.include))
             && !named(&self.black)
             && !matched(&self.exclude)
+    }
+}
+
+/// Whether keys are written as text; other converters than Avro and String are refused.
+fn text_keys(config: &ConnectorConfig) -> Result<bool, ConfigError> {
+    let last =
+        |key: &str| config.get(key).and_then(|class| class.rsplit('.').next()).unwrap_or("AvroConverter").to_owned();
+    if last("value.converter") != "AvroConverter" {
+        return Err(wrong("value.converter", "is not supported; supported: io.confluent.connect.avro.AvroConverter"));
+    }
+    match last("key.converter").as_str() {
+        "AvroConverter" => Ok(false),
+        "StringConverter" => Ok(true),
+        _ => Err(wrong("key.converter", "is not supported; supported: AvroConverter and StringConverter")),
     }
 }
 

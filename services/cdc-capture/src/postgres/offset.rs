@@ -180,7 +180,23 @@ pub fn decide(
     if mode == SnapshotMode::InitialOnly {
         return Ok(Start::Resume { lsn: offset.lsn });
     }
-    let gap = match slot {
+    let gap = gap(slot_name, offset, slot);
+    match gap {
+        None if mode == SnapshotMode::Always => {
+            let floor = slot.map_or(0, |slot| slot.restart);
+            Ok(Start::Snapshot(Slot::Keep { floor, from: offset.lsn }))
+        }
+        None => Ok(Start::Resume { lsn: offset.lsn }),
+        Some(_) if mode == SnapshotMode::WhenNeeded => {
+            Ok(Start::Snapshot(if slot.is_some() { Slot::Recreate } else { Slot::Create }))
+        }
+        Some((code, cause)) => Err(config(code, cause, again)),
+    }
+}
+
+/// What the stored position and the slot leave out between them: code and cause.
+fn gap(slot_name: &str, offset: &Offset, slot: Option<&SlotState>) -> Option<(&'static str, String)> {
+    match slot {
         None => Some((
             "PGS013",
             format!(
@@ -204,17 +220,6 @@ pub fn decide(
             ),
         )),
         Some(_) => None,
-    };
-    match gap {
-        None if mode == SnapshotMode::Always => {
-            let floor = slot.map_or(0, |slot| slot.restart);
-            Ok(Start::Snapshot(Slot::Keep { floor, from: offset.lsn }))
-        }
-        None => Ok(Start::Resume { lsn: offset.lsn }),
-        Some(_) if mode == SnapshotMode::WhenNeeded => {
-            Ok(Start::Snapshot(if slot.is_some() { Slot::Recreate } else { Slot::Create }))
-        }
-        Some((code, cause)) => Err(config(code, cause, again)),
     }
 }
 
