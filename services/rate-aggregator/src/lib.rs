@@ -41,6 +41,7 @@ impl Service for RateAggregator {
     type Config = Config;
 
     async fn start(context: Context<Config>) -> Result<Self, StartError> {
+        ratestream_telemetry::start(&context);
         let kafka = Kafka::new(&context.settings.kafka, Self::NAME);
         let client = RegistryClient::new(&context.settings.schema_registry);
         let registry = Registry::new(client, tokio::runtime::Handle::current());

@@ -198,7 +198,7 @@ async fn servers() -> Result<(Kafka, Service, Service, Ksql)> {
 
 #[tokio::test]
 async fn the_articles_counts_are_those_of_group_by_through_everything() -> Result<()> {
-    let (kafka, _registry, mut service, ksql) = servers().await?;
+    let (kafka, registry, mut service, ksql) = servers().await?;
     // Before the first rating: nothing is there, the statements wait.
     let made = ksql.statement(FIRST).await?;
     assert!(made["warnings"][0]["message"].as_str().unwrap_or_default().contains("does not exist yet"), "{made}");
@@ -209,7 +209,7 @@ async fn the_articles_counts_are_those_of_group_by_through_everything() -> Resul
     assert!(warnings.contains("CREATE TABLE RATES_COUNT AS SELECT COUNT(*), COUNTRY_NAME"), "{warnings}");
     assert_eq!(ksql.statement("SHOW TABLES;").await?["tables"][0]["name"], json!("RATES_COUNT"));
 
-    let mut table = Table::new(&kafka, &{ _registry.url() }).await?;
+    let mut table = Table::new(&kafka, &registry.url()).await?;
     table.work(300)?;
     ksql.wait_for(&table.group_by()).await?;
 
@@ -246,6 +246,22 @@ async fn the_articles_counts_are_those_of_group_by_through_everything() -> Resul
         ksql.wait_for(&table.group_by()).await?;
     }
     assert_eq!(ksql.statement("SHOW QUERIES;").await?["queries"].as_array().map(Vec::len), Some(2));
+
+    // A second copy takes its share, then all of it.
+    let options = ServiceOptions {
+        kafka: ratestream_testkit::kafka().await?.bootstrap(),
+        schema_registry: registry.url(),
+        ..ServiceOptions::default()
+    };
+    let mut second = ratestream_testkit::service("rate-aggregator", options).await?;
+    let other = Ksql { client: ksql.client.clone(), url: second.url() };
+    table.work(300)?;
+    other.wait_for(&table.group_by()).await?;
+    service.kill_9();
+    table.work(300)?;
+    other.wait_for(&table.group_by()).await?;
+    service.restart().await?;
+    second.stop();
 
     // A country without rows disappears.
     table.producer.begin()?;

@@ -127,6 +127,12 @@ impl Decoder {
         Decoder { registry, known: AHashMap::new() }
     }
 
+    /// Knows a schema without asking.
+    #[cfg(test)]
+    pub(crate) fn learn(&mut self, id: i32, schema: Arc<Schema>) {
+        self.known.insert(id, Known { id, envelope: is_envelope(&schema), schema });
+    }
+
     /// The registry behind it.
     pub fn registry(&self) -> &Registry {
         &self.registry

@@ -2,6 +2,7 @@
 //! sense for its operands (a text minus one) is null, as in ksqlDB.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use ratestream_avro::{Record, Value};
 
@@ -62,6 +63,19 @@ pub fn evaluate<R: Row + ?Sized>(expr: &Expr, row: &R) -> Value {
 /// Whether a condition is true; null is not.
 pub fn holds<R: Row + ?Sized>(condition: &Expr, row: &R) -> bool {
     evaluate(condition, row).as_bool() == Some(true)
+}
+
+/// Whether an expression reads one of these columns.
+pub fn uses(expr: &Expr, columns: &[Arc<str>]) -> bool {
+    let mut found = false;
+    expr.visit(&mut |part| {
+        if let Expr::Column(name) = part {
+            found |= columns
+                .iter()
+                .any(|column| **column == *name.text || (!name.quoted && column.eq_ignore_ascii_case(&name.text)));
+        }
+    });
+    found
 }
 
 /// Three-valued AND (`decides` = false) and OR (`decides` = true).

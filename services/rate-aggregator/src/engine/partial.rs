@@ -15,21 +15,26 @@ use serde_json::Value as Json;
 
 use super::accumulate::{Delta, from_json};
 use super::decode::{DecodeError, Decoded, Decoder};
-use super::evaluate::{evaluate, holds};
+use super::evaluate::{evaluate, holds, uses};
 use super::plan::Aggregation;
 use crate::metrics::Skips;
+use crate::sql::ast::Expr;
 
-/// What a row counts for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What a row counts for. A row that is left out (by WHERE, or for a null group) is remembered too: an older change of it that
+/// is delivered again must not bring it back.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Counted {
     /// Source position of the newest change that was counted.
     #[serde(rename = "l", default)]
     lsn: Option<i64>,
+    /// It counts for nothing.
+    #[serde(rename = "o", default, skip_serializing_if = "std::ops::Not::not")]
+    left_out: bool,
     /// Group values.
-    #[serde(rename = "g")]
+    #[serde(rename = "g", default)]
     group: Vec<Json>,
     /// Inputs of the aggregate calls.
-    #[serde(rename = "i")]
+    #[serde(rename = "i", default)]
     inputs: Vec<Json>,
 }
 
@@ -49,24 +54,42 @@ impl Partial {
         Partial { plan, decoder, repartition, skips, rows: AHashMap::new(), deltas: AHashMap::new() }
     }
 
-    /// What a row counts for; none when WHERE leaves it out or a group value is null.
-    fn counted(&self, row: &Record, lsn: Option<i64>) -> Option<Counted> {
-        if self.plan.filter.as_ref().is_some_and(|filter| !holds(filter, row)) {
-            return None;
+    /// What a row counts for.
+    fn counted(&self, row: &Record, lsn: Option<i64>) -> Counted {
+        self.counted_now(row, lsn, &[], None)
+    }
+
+    /// As [`Partial::counted`] for a change that did not send some columns: what is made of those stays as it was counted.
+    fn counted_now(&self, row: &Record, lsn: Option<i64>, unsent: &[Arc<str>], old: Option<&Counted>) -> Counted {
+        let nothing = || Counted { lsn, left_out: true, ..Counted::default() };
+        let old = old.filter(|old| !old.left_out);
+        let as_before = |expr: &Expr| !unsent.is_empty() && uses(expr, unsent);
+        let left_out = |filter: &Expr| if as_before(filter) { old.is_none() } else { !holds(filter, row) };
+        if self.plan.filter.as_ref().is_some_and(left_out) {
+            return nothing();
         }
-        let group: Vec<Value> = self.plan.groups.iter().map(|expr| evaluate(expr, row)).collect();
-        if group.iter().any(Value::is_null) {
-            return None;
-        }
-        let input = |call: &super::plan::Call| match &call.argument {
-            Some(argument) => evaluate(argument, row).to_json(),
-            None => Json::Bool(true),
+        let value = |expr: &Expr, before: Option<&Json>| match before {
+            Some(before) if as_before(expr) => before.clone(),
+            _ => evaluate(expr, row).to_json(),
         };
-        let inputs = self.plan.calls.iter().map(input).collect();
-        Some(Counted { lsn, group: group.iter().map(Value::to_json).collect(), inputs })
+        let groups = self.plan.groups.iter().enumerate();
+        let group: Vec<Json> = groups.map(|(at, expr)| value(expr, old.and_then(|old| old.group.get(at)))).collect();
+        if group.iter().any(Json::is_null) {
+            return nothing();
+        }
+        let calls = self.plan.calls.iter().enumerate();
+        let inputs = calls.map(|(at, call)| match &call.argument {
+            Some(argument) => value(argument, old.and_then(|old| old.inputs.get(at))),
+            None => Json::Bool(true),
+        });
+        let inputs = inputs.collect();
+        Counted { lsn, left_out: false, group, inputs }
     }
 
     fn bump(&mut self, counted: &Counted, sign: i64) {
+        if counted.left_out {
+            return;
+        }
         let key = Json::Array(counted.group.clone()).to_string();
         let calls = &self.plan.calls;
         let delta = self.deltas.entry(key).or_insert_with(|| Delta::new(counted.group.clone(), calls.len()));
@@ -87,10 +110,11 @@ impl Partial {
         }
         let lsn = change.position.lsn;
         let after = if change.op == Op::Delete { None } else { change.after.as_ref() };
-        let now = after.and_then(|row| self.counted(row, lsn));
+        let old = key.and_then(|key| self.rows.get(key));
+        let now = after.map(|row| self.counted_now(row, lsn, &change.unchanged, old));
         let Some(key) = key else {
             // A table without a key: the images are all there is.
-            if let Some(before) = change.before.as_ref().and_then(|row| self.counted(row, lsn)) {
+            if let Some(before) = change.before.as_ref().map(|row| self.counted(row, lsn)) {
                 self.bump(&before, -1);
             }
             if let Some(now) = now {
@@ -143,9 +167,8 @@ impl Task for Partial {
         match self.decoder.decode(record) {
             Ok(Decoded::Change(change)) => self.change(record.key, &change, output),
             Ok(Decoded::Flat(row)) => {
-                if let Some(counted) = self.counted(&row, None) {
-                    self.bump(&counted, 1);
-                }
+                let counted = self.counted(&row, None);
+                self.bump(&counted, 1);
             }
             Ok(Decoded::Tombstone) => {}
             Err(DecodeError::Bad(cause)) => self.skips.add(record, &cause),
@@ -167,3 +190,7 @@ impl Task for Partial {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "partial_tests.rs"]
+mod tests;

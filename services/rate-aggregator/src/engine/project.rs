@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use ahash::AHashMap;
+use ratestream_avro::envelope::{UNCHANGED_HEADER, decode_unchanged, encode_unchanged};
 use ratestream_avro::{Field, Record, Schema, Type, Value, codec, wire};
 use ratestream_streams::{Incoming, Output, Produced, Task, TaskError};
 
 use super::decode::{DecodeError, Decoder, Known};
-use super::evaluate::{evaluate, holds};
+use super::evaluate::{evaluate, holds, uses};
 use super::merge::RECORD_NAME;
 use super::plan::{OutputColumn, Projection, avro_type, fit};
 use crate::metrics::Skips;
@@ -68,6 +69,17 @@ impl Project {
         Some(Record::from_pairs(RECORD_NAME, values.collect::<Vec<_>>()).into())
     }
 
+    /// The source's headers; the list of columns whose values were not sent speaks of the written columns.
+    fn headers(&self, record: &Incoming<'_>) -> Vec<(String, Vec<u8>)> {
+        let translate = |key: &str, value: &[u8]| -> Vec<u8> {
+            let (UNCHANGED_HEADER, Some(columns)) = (key, &self.plan.columns) else { return value.to_vec() };
+            let Ok(unchanged) = decode_unchanged(value) else { return value.to_vec() };
+            let hit = columns.iter().filter(|column| uses(&column.expr, &unchanged));
+            encode_unchanged(&hit.map(|column| column.name.as_str()).collect::<Vec<_>>())
+        };
+        record.headers.iter().map(|(key, value)| ((*key).to_owned(), translate(key, value))).collect()
+    }
+
     fn value(&mut self, record: &Incoming<'_>) -> Result<Option<Option<Vec<u8>>>, DecodeError> {
         let Some((known, value)) = self.decoder.value(record.value)? else { return Ok(Some(None)) };
         let target = self.target(&known)?;
@@ -82,6 +94,8 @@ impl Project {
             let operation = match (operation.as_str(), &before, &after) {
                 ("d" | "t" | "m", ..) => operation,
                 (_, None, None) if had => return Ok(None),
+                // New, and not wanted: nobody has it.
+                ("c", _, None) => return Ok(None),
                 // Left out now, and nobody can tell whether it was let in before: whoever has it must drop it.
                 (_, _, None) => "d".to_owned(),
                 ("u", None, Some(_)) if had => "c".to_owned(),
@@ -188,7 +202,7 @@ impl Task for Project {
                 partition: Some(record.partition),
                 key: record.key.map(<[u8]>::to_vec),
                 value,
-                headers: record.headers.iter().map(|(key, value)| ((*key).to_owned(), value.to_vec())).collect(),
+                headers: self.headers(record),
                 timestamp_ms: Some(record.timestamp_ms),
             }),
             Err(DecodeError::Bad(cause)) => self.skips.add(record, &cause),

@@ -2,7 +2,7 @@
 //!
 //! It owns the Kafka consumer and never writes. Its calls block, on the thread that its supervisor gave it.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use ratestream_kafka::{Kafka, KafkaError, LogReader, TopicSpec};
@@ -12,6 +12,12 @@ use ratestream_runtime::{ChildContext, Dependency};
 use crate::config::RegistryConfig;
 use crate::store::index::Index;
 use crate::store::log::{Log, Skipped, replay};
+
+/// Records of the log that could not be used, for `GET /metrics`.
+static SKIPPED: LazyLock<prometheus::IntGauge> = LazyLock::new(|| {
+    let help = "Records of the schema log that were skipped because this version cannot use them";
+    ratestream_runtime::metrics::gauges("ratestream_registry_skipped_records", help, &[]).with_label_values::<&str>(&[])
+});
 
 /// How long one look at the log waits; bounds how late a wish to read to the end is seen.
 const LOOK: Duration = Duration::from_millis(20);
@@ -62,6 +68,7 @@ impl Follower {
             skipped = skipped.count,
             "the log is read to its end"
         );
+        SKIPPED.set(i64::try_from(skipped.count).unwrap_or(i64::MAX));
         self.log.publish(index, skipped);
         self.health.up();
         backoff.reset();
@@ -82,6 +89,7 @@ impl Follower {
         let mut wait = LOOK;
         while let Some(record) = reader.poll(wait)? {
             self.log.apply(&record);
+            SKIPPED.set(i64::try_from(self.log.skipped().count).unwrap_or(i64::MAX));
             wait = Duration::ZERO;
         }
         Ok(())
