@@ -51,11 +51,11 @@ impl Decoder {
             timestamp_ms: consumed.timestamp_ms,
             key,
             payload: Payload::Deleted { before: None },
-            version: offset_version(consumed),
+            version: own_version(consumed),
             source_ms: consumed.timestamp_ms,
         };
         let Some(bytes) = consumed.value.as_deref() else {
-            // Debezium's tombstone follows a delete event, which told it already, at its source position.
+            // At which position it deletes depends on the records before it: see `tombstone`.
             return Ok(record.key.is_some().then_some(record));
         };
         let Decoded { value, is_envelope } = self.datum(bytes).await?;
@@ -101,10 +101,15 @@ impl Decoder {
     }
 }
 
-/// Orders records without a source position: by time, then offset. Time comes first because offsets start anew when a topic is
-/// created anew, and then the newer data would lose against the older.
-fn offset_version(consumed: &Consumed) -> i64 {
-    consumed.timestamp_ms.saturating_mul(1000).saturating_add(consumed.offset.rem_euclid(1000))
+/// Bits of an offset in a version.
+const OFFSET_BITS: u32 = 21;
+
+/// Orders records without a source position: by time, then by the low bits of the offset, which come around only after two
+/// million records of one millisecond. Time comes first because offsets start anew when a topic is created anew, and then the
+/// newer data would lose against the older.
+pub(crate) fn own_version(consumed: &Consumed) -> i64 {
+    let millis = consumed.timestamp_ms.clamp(0, i64::MAX >> OFFSET_BITS);
+    (millis << OFFSET_BITS) | (consumed.offset & ((1 << OFFSET_BITS) - 1))
 }
 
 fn poison(cause: impl Into<String>) -> DecodeError {
@@ -241,6 +246,15 @@ mod tests {
         assert!(matches!(decode(None, Some(&[0xff, 0xfe])).await, Err(DecodeError::Poison(_))));
         let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
         assert!(matches!(decode(None, Some(deep.as_bytes())).await, Err(DecodeError::Poison(_))));
+    }
+
+    #[test]
+    fn versions_rise_with_time_and_with_the_offset_within_a_millisecond() {
+        let version = |timestamp_ms, offset| own_version(&Consumed { offset, timestamp_ms, ..Consumed::default() });
+        let now = 1_795_392_000_000;
+        assert!(version(now, 999) < version(now, 1000) && version(now, 1000) < version(now, 1001));
+        assert!(version(now, 5_000_000) < version(now + 1, 0));
+        assert!(version(i64::MAX, 0) > version(now, 0) && version(-1, 3) == 3);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod metrics;
 mod record;
 mod run;
 mod sink;
+mod tombstone;
 
 pub use decode::{Decoder, key_value};
 pub use record::{Payload, SinkRecord};

@@ -35,8 +35,8 @@ pub struct SinkRecord {
     pub key: Option<Value>,
     /// What happened.
     pub payload: Payload,
-    /// Position that orders all records of one key, for idempotent writes: the source's LSN, else
-    /// microseconds made of the record's timestamp and offset.
+    /// Position that orders all records of one key, for idempotent writes: the source's LSN, else a number made of the
+    /// record's timestamp and offset.
     pub version: i64,
     /// When it happened at the source, milliseconds since the epoch; the record's timestamp where the source does not say.
     pub source_ms: i64,

@@ -1,14 +1,16 @@
 //! The loop. One batch of each partition is in flight; batches of several partitions are written side by side.
 
 use crate::dead_letter::DeadLetters;
-use crate::decode::{DecodeError, Decoder};
+use crate::decode::{DecodeError, Decoder, own_version};
 use crate::metrics::METRICS;
-use crate::record::SinkRecord;
+use crate::record::{Payload, SinkRecord};
 use crate::sink::{Sink, Written};
+use crate::tombstone::{self, Last, Meaning, Partitions};
 use ratestream_connect::{TaskContext, TaskError};
-use ratestream_kafka::{Batch, Intake, IntakeEvent, IntakeLimits};
+use ratestream_kafka::{Batch, Intake, IntakeEvent, IntakeLimits, Record};
 use ratestream_runtime::Dependency;
 use ratestream_runtime::backoff::Backoff;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::task::JoinSet;
@@ -38,6 +40,7 @@ async fn run_with<S: Sink>(sink: S, task: &TaskContext, target: &Dependency) -> 
         dead_letters: DeadLetters::open(task)?,
         target: target.clone(),
         task: task.clone(),
+        partitions: RefCell::default(),
     });
     let group = format!("connect-{}", task.connector);
     let topics = topics(task)?;
@@ -142,6 +145,7 @@ struct Worker<S> {
     dead_letters: DeadLetters,
     target: Dependency,
     task: TaskContext,
+    partitions: RefCell<Partitions>,
 }
 
 /// An item on its way, with the index of its record in the batch.
@@ -160,7 +164,7 @@ impl<S: Sink> Worker<S> {
         count(&METRICS.consumed, batch.records.len());
         let (mut pending, mut filtered) = (Vec::new(), 0);
         for (index, consumed) in batch.records.iter().enumerate() {
-            match self.decoded(&batch, index).await? {
+            match self.read(&batch, consumed).await? {
                 Ok(None) => filtered += 1,
                 Ok(Some(record)) => match self.sink.plan(&record) {
                     Ok(None) => filtered += 1,
@@ -178,9 +182,65 @@ impl<S: Sink> Worker<S> {
         Ok(batch)
     }
 
+    /// Decodes one record and gives it its position, which for a tombstone is that of what came before it.
+    async fn read(&self, batch: &Batch, consumed: &Record) -> Result<Result<Option<SinkRecord>, String>, TaskError> {
+        let mut decoded = self.decoded(batch, consumed).await?;
+        if let Ok(Some(record)) = &mut decoded {
+            if consumed.value.is_some() {
+                self.remember(batch, last(record, consumed));
+            } else {
+                match self.meaning(batch, consumed).await? {
+                    Meaning::Repeats => return Ok(Ok(None)),
+                    Meaning::DeletesAt(version) => record.version = version,
+                    Meaning::Deletes => {}
+                }
+            }
+        }
+        Ok(decoded)
+    }
+
+    async fn meaning(&self, batch: &Batch, tombstone: &Record) -> Result<Meaning, TaskError> {
+        let key = tombstone.key.as_deref();
+        if let Some(last) = self.partitions.borrow().last(&batch.topic, batch.partition, batch.assignment) {
+            return Ok(last.meaning(key));
+        }
+        // The first record of this assignment is a tombstone: Kafka still has what came before it, unless it was compacted.
+        let mut backoff = backoff();
+        let before = loop {
+            let (kafka, topic, partition, offset) = (self.task.kafka.clone(), batch.topic.clone(), batch.partition, tombstone.offset);
+            let read = move || tombstone::record_before(&kafka, &topic, partition, offset);
+            match tokio::task::spawn_blocking(read).await.map_err(TaskError::transient)? {
+                Ok(before) => break before,
+                Err(error) if error.is_transient() => self.wait(&mut backoff, &error.to_string()).await?,
+                Err(error) => return Err(error.into()),
+            }
+        };
+        let known = match &before {
+            Some(before) => self.decoded(batch, before).await?.ok().flatten().map(|record| last(&record, before)),
+            None => self.first_after(batch, tombstone.offset).await?,
+        };
+        let last = known.unwrap_or(Last::Flat);
+        let meaning = last.meaning(key);
+        self.remember(batch, last);
+        Ok(meaning)
+    }
+
+    /// For a tombstone before which nothing is left: the position just before the first change after it in its batch.
+    async fn first_after(&self, batch: &Batch, offset: i64) -> Result<Option<Last>, TaskError> {
+        let Some(next) = batch.records.iter().find(|record| record.offset > offset && record.value.is_some()) else { return Ok(None) };
+        let decoded = self.decoded(batch, next).await?.ok().flatten();
+        Ok(decoded.map(|record| match last(&record, next) {
+            Last::Change { version, .. } => Last::Change { version: version - 1, deleted_key: None },
+            Last::Flat => Last::Flat,
+        }))
+    }
+
+    fn remember(&self, batch: &Batch, last: Last) {
+        self.partitions.borrow_mut().remember(&batch.topic, batch.partition, batch.assignment, last);
+    }
+
     /// Decodes one record, waiting out a registry that is away. The inner error is the cause of a poison record.
-    async fn decoded(&self, batch: &Batch, index: usize) -> Result<Result<Option<SinkRecord>, String>, TaskError> {
-        let Some(consumed) = batch.records.get(index) else { return Ok(Ok(None)) };
+    async fn decoded(&self, batch: &Batch, consumed: &Record) -> Result<Result<Option<SinkRecord>, String>, TaskError> {
         let registry = self.task.health.dependency("schema-registry");
         let mut backoff = backoff();
         loop {
@@ -268,6 +328,15 @@ impl<S: Sink> Worker<S> {
         METRICS.rejected.with_label_values(&[self.task.connector.as_str(), &batch.topic]).inc();
         Ok(())
     }
+}
+
+/// What a record with a value says about the tombstones after it.
+fn last(record: &SinkRecord, consumed: &Record) -> Last {
+    if record.version == own_version(consumed) {
+        return Last::Flat;
+    }
+    let is_delete = matches!(record.payload, Payload::Deleted { .. });
+    Last::Change { version: record.version, deleted_key: if is_delete { consumed.key.clone() } else { None } }
 }
 
 fn durable<I>(labels: &[&str; 2], items: impl Iterator<Item = Pending<I>>) {
