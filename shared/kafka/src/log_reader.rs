@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 const REQUEST: Duration = Duration::from_secs(15);
+const PROPAGATION: Duration = Duration::from_secs(5);
 /// A log that gives neither a record nor its end for so long cannot be reached.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -43,20 +44,19 @@ impl LogReader {
     /// Opens all partitions of `topic` at their beginning. The topic must exist.
     pub fn open(kafka: &Kafka, topic: &str) -> Result<LogReader, KafkaError> {
         let consumer = consumer(kafka)?;
-        let metadata = consumer
-            .fetch_metadata(Some(topic), REQUEST)
-            .map_err(|cause| KafkaError::new(format!("the metadata of topic {topic}"), cause))?;
-        let partitions: Vec<i32> = metadata
-            .topics()
-            .iter()
-            .filter(|t| t.name() == topic)
-            .flat_map(|t| t.partitions().iter().map(|p| p.id()))
-            .collect();
-        if partitions.is_empty() {
-            let cause = Cause::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
-            return Err(KafkaError::new(format!("the log in topic {topic}"), cause));
+        // A topic that was just created is known to every broker only a moment later.
+        let deadline = Instant::now() + PROPAGATION;
+        loop {
+            let partitions = partitions(&consumer, topic)?;
+            if !partitions.is_empty() {
+                return LogReader::start(consumer, topic, &partitions);
+            }
+            if Instant::now() > deadline {
+                let cause = Cause::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition);
+                return Err(KafkaError::new(format!("the log in topic {topic}"), cause));
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
-        LogReader::start(consumer, topic, &partitions)
     }
 
     /// Opens some partitions of `topic` at their beginning.
@@ -182,6 +182,14 @@ enum Fetched {
     Record(LogRecord),
     End,
     Nothing,
+}
+
+fn partitions(consumer: &BaseConsumer, topic: &str) -> Result<Vec<i32>, KafkaError> {
+    let metadata = consumer
+        .fetch_metadata(Some(topic), REQUEST)
+        .map_err(|cause| KafkaError::new(format!("the metadata of topic {topic}"), cause))?;
+    let found = metadata.topics().iter().filter(|t| t.name() == topic);
+    Ok(found.flat_map(|t| t.partitions().iter().map(|p| p.id())).collect())
 }
 
 fn consumer(kafka: &Kafka) -> Result<BaseConsumer, KafkaError> {
