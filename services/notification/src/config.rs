@@ -1,7 +1,7 @@
 //! The service's own sections of the configuration.
 
 use ratestream_runtime::Secret;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// `[smtp]` and `[alerts]`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -55,7 +55,8 @@ pub struct Alerts {
     pub topic: String,
     /// A rating below this is low.
     pub threshold: i64,
-    /// Recipients; each gets a mail of its own.
+    /// Recipients, as a list or separated by commas; one mail goes to all of them.
+    #[serde(deserialize_with = "addresses")]
     pub to: Vec<String>,
     /// Field with the rating.
     pub rate_field: String,
@@ -69,6 +70,19 @@ pub struct Alerts {
     pub country_field: String,
     /// Field with the comment.
     pub comment_field: String,
+}
+
+fn addresses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "one address or a list of addresses")]
+    enum Form {
+        Text(String),
+        List(Vec<String>),
+    }
+    Ok(match Form::deserialize(deserializer)? {
+        Form::Text(text) => text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect(),
+        Form::List(list) => list,
+    })
 }
 
 impl Default for Smtp {
@@ -99,5 +113,18 @@ impl Default for Alerts {
             country_field: "country_name".into(),
             comment_field: "comment".into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recipients_are_a_list_or_a_text() {
+        let to = |json: &str| serde_json::from_str::<Alerts>(json).map(|alerts| alerts.to);
+        assert_eq!(to(r#"{"to": "a@x, b@x"}"#).unwrap(), ["a@x", "b@x"]);
+        assert_eq!(to(r#"{"to": ["a@x"]}"#).unwrap(), ["a@x"]);
+        assert!(to(r#"{"to": 5}"#).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! The ledger of alerts: one compacted record for each, and the outbox that follows from reading it. Plain and synchronous.
 
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 /// Outcomes kept for `GET /sent` and `GET /failed`.
 const SHOWN_MAX: usize = 500;
@@ -70,6 +70,8 @@ impl Entry {
 pub(crate) struct Outbox {
     queued: BTreeMap<String, Entry>,
     outcomes: VecDeque<(String, Entry)>,
+    /// Ids among the outcomes.
+    shown: HashSet<String>,
     /// Records that could not be read.
     pub(crate) skipped: u64,
 }
@@ -87,9 +89,15 @@ impl Outbox {
             }
             Ok(entry) => {
                 self.queued.remove(id);
+                // The mailer applies an outcome when it has recorded it, and reads it again from the ledger.
+                if !self.shown.insert(id.to_owned()) {
+                    return;
+                }
                 self.outcomes.push_back((id.to_owned(), entry));
-                if self.outcomes.len() > SHOWN_MAX {
-                    self.outcomes.pop_front();
+                if self.outcomes.len() > SHOWN_MAX
+                    && let Some((oldest, _)) = self.outcomes.pop_front()
+                {
+                    self.shown.remove(&oldest);
                 }
             }
             Err(error) => {
@@ -138,6 +146,7 @@ mod tests {
         outbox.apply("t.0.2", Some(&entry(State::Queued, 10, 0)));
         outbox.apply("t.1.1", Some(&entry(State::Queued, 5, 1)));
         outbox.apply("t.0.3", Some(&entry(State::Queued, 30, 0)));
+        outbox.apply("t.0.3", Some(&entry(State::Sent, 31, 0)));
         outbox.apply("t.0.3", Some(&entry(State::Sent, 31, 0)));
         outbox.apply("broken", Some(b"{"));
         let ids = |partitions: &[i32], busy: &str| -> Vec<String> {

@@ -12,6 +12,7 @@ mod mail;
 mod rest;
 mod rule;
 mod task;
+mod transport;
 
 use actors::mailer::Mailer;
 use config::Config;
@@ -43,7 +44,7 @@ impl Service for Notification {
     async fn start(context: Context<Config>) -> Result<Self, StartError> {
         let config = context.config.clone();
         let mail = mail::Composer::new(&config).map_err(StartError)?;
-        let transport = mail::transport(&config.smtp).map_err(StartError)?;
+        let transport = transport::Transport::new(&config.smtp).map_err(StartError)?;
         ratestream_telemetry::start(&context);
         let kafka = Kafka::new(&context.settings.kafka, Self::NAME);
         let registry = RegistryClient::new(&context.settings.schema_registry);
@@ -65,6 +66,7 @@ impl Service for Notification {
             status,
             mail: Arc::new(mail),
             transport,
+            in_flight_max: config.smtp.connections.clamp(1, 100) as usize,
             smtp: context.health.dependency("smtp"),
             log: context.health.dependency("kafka"),
         };

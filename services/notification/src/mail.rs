@@ -1,41 +1,14 @@
 //! The mail of an alert: subject, text and HTML, headers. Texts of customers are data here: escaped, bounded, never a header.
 
-use crate::config::{Config, Smtp, Tls};
+use crate::config::Config;
 use crate::ledger::Alert;
 use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
-use lettre::transport::smtp::PoolConfig;
-use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Tls as ClientTls, TlsParameters};
-use lettre::{AsyncSmtpTransport, Message, Tokio1Executor};
+use lettre::Message;
 use ratestream_avro::time::timestamp_text;
-use std::time::Duration;
 
 /// Characters of a customer's text in a subject.
 const SUBJECT_TEXT_MAX: usize = 60;
-
-/// The transport of all mails.
-pub(crate) type Transport = AsyncSmtpTransport<Tokio1Executor>;
-
-/// Builds the transport; an error is a sentence.
-pub(crate) fn transport(smtp: &Smtp) -> Result<Transport, String> {
-    let parameters = || TlsParameters::new(smtp.host.clone()).map_err(|error| format!("smtp.host {}: {error}", smtp.host));
-    let tls = match smtp.tls {
-        Tls::None => ClientTls::None,
-        Tls::Starttls => ClientTls::Required(parameters()?),
-        Tls::Implicit => ClientTls::Wrapper(parameters()?),
-    };
-    let mut builder = Transport::builder_dangerous(&smtp.host)
-        .port(smtp.port)
-        .tls(tls)
-        .timeout(Some(Duration::from_secs(smtp.timeout_seconds.max(1))))
-        .pool_config(PoolConfig::new().max_size(smtp.connections.max(1)));
-    if let Some(user) = &smtp.username {
-        let password = smtp.password.as_ref().map(|password| password.expose().to_owned()).unwrap_or_default();
-        builder = builder.credentials(Credentials::new(user.clone(), password));
-    }
-    Ok(builder.build())
-}
 
 /// Makes mails.
 #[derive(Debug)]

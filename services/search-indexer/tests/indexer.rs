@@ -1,4 +1,5 @@
 //! The service as a process, against real Kafka, schema registry and Elasticsearch. What is true is what Elasticsearch says.
+#![allow(clippy::expect_used, clippy::print_stdout, reason = "a test program fails loudly and tells what it measured")]
 
 #[path = "../../../shared/pipeline/tests/support/lab.rs"]
 mod lab;

@@ -5,9 +5,9 @@
 
 use crate::LEDGER;
 use crate::ledger::{Entry, Outbox, State};
-use crate::mail::{Composer, Transport};
+use crate::mail::Composer;
+use crate::transport::{Transport, Tried};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use lettre::AsyncTransport;
 use ratestream_kafka::rdkafka::producer::{FutureProducer, FutureRecord};
 use ratestream_kafka::{Kafka, KafkaError, LogReader, TopicSpec};
 use ratestream_runtime::backoff::Backoff;
@@ -18,8 +18,6 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 
-/// Mails in flight.
-const IN_FLIGHT_MAX: usize = 4;
 const RECORD: Duration = Duration::from_secs(30);
 /// How often the partitions and the outbox are looked at without news.
 const LOOK: Duration = Duration::from_millis(100);
@@ -40,15 +38,10 @@ pub(crate) struct Mailer {
     pub(crate) status: Arc<StageStatus>,
     pub(crate) mail: Arc<Composer>,
     pub(crate) transport: Transport,
+    /// Mails in flight, and connections.
+    pub(crate) in_flight_max: usize,
     pub(crate) smtp: Dependency,
     pub(crate) log: Dependency,
-}
-
-/// What a try came to.
-enum Tried {
-    Sent(String),
-    Refused(String),
-    Again(String),
 }
 
 impl Mailer {
@@ -88,7 +81,7 @@ impl Mailer {
         while !child.shutdown.is_triggered() {
             child.progress.tick();
             if is_complete && tokio::time::Instant::now() >= pause_until {
-                let free = IN_FLIGHT_MAX.saturating_sub(tries.len());
+                let free = self.in_flight_max.saturating_sub(tries.len());
                 let due = self.outbox().due(&self.status.partitions(), |id| busy.contains(id), free);
                 for (id, queued) in due {
                     busy.insert(id.clone());
@@ -129,13 +122,12 @@ impl Mailer {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
         loop {
             child.progress.tick();
-            match self.transport.test_connection().await {
-                Ok(true) => {
+            match self.transport.test().await {
+                Ok(()) => {
                     self.smtp.up();
                     return true;
                 }
-                Ok(false) => self.smtp.down("the SMTP server did not answer NOOP"),
-                Err(error) => self.smtp.down(sentence(&error)),
+                Err(cause) => self.smtp.down(cause),
             }
             if !child.shutdown.sleep(backoff.next()).await {
                 return false;
@@ -184,11 +176,7 @@ impl Mailer {
             Ok(mail) => mail,
             Err(cause) => return (id, queued, Tried::Refused(format!("the mail could not be composed: {cause}"))),
         };
-        let tried = match self.transport.send(mail).await {
-            Ok(response) => Tried::Sent(format!("{} {}", response.code(), response.message().collect::<Vec<_>>().join(" "))),
-            Err(error) if error.is_permanent() => Tried::Refused(sentence(&error)),
-            Err(error) => Tried::Again(sentence(&error)),
-        };
+        let tried = self.transport.send(&mail).await;
         (id, queued, tried)
     }
 
@@ -227,12 +215,4 @@ enum Told {
     Complete,
     Changed,
     Failed(KafkaError),
-}
-
-/// An SMTP error with its cause.
-fn sentence(error: &lettre::transport::smtp::Error) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }
