@@ -21,12 +21,15 @@ done
 curl --silent --fail --output /dev/null --retry 180 --retry-delay 1 --retry-all-errors \
     http://schema-registry:8081/subjects/ratingserver.rating.rates-value/versions/latest
 
-sql=$(sed 's/\\/\\\\/g; s/"/\\"/g' /demo/statements.sql | tr '\n' ' ')
-post http://rate-aggregator:8088/ksql "{\"ksql\": \"$sql\", \"streamsProperties\": {}}"
-case $status in
-    2??) echo "SQL: $status" ;;
-    *) case $answer in
-        *'already exists'*) echo "SQL: exists" ;;
-        *) echo "the SQL is refused: $answer" >&2; exit 1 ;;
-    esac ;;
-esac
+# one statement a call, so that a run that was cut short is completed by the next
+tr '\n;' ' \n' < /demo/statements.sql | while IFS= read -r statement; do
+    sql=$(printf '%s;' "$statement" | sed 's/\\/\\\\/g; s/"/\\"/g')
+    post http://rate-aggregator:8088/ksql "{\"ksql\": \"$sql\", \"streamsProperties\": {}}"
+    case $status in
+        2??) echo "SQL: $status" ;;
+        *) case $answer in
+            *'already exists'*) echo "SQL: exists" ;;
+            *) echo "the SQL is refused: $answer" >&2; exit 1 ;;
+        esac ;;
+    esac
+done
