@@ -176,7 +176,8 @@ impl Table {
         }
         for position in &self.key {
             if !matches!(values.get(*position), Some(MaybeUnset::Set(Some(_)))) {
-                return Err("a column of the primary key is null".to_owned());
+                let column = specs.get_by_index(*position).map_or("", |spec| spec.name());
+                return Err(format!("the column {column} of the primary key is null"));
             }
         }
         values.push(MaybeUnset::Set(Some(CqlValue::BigInt(row.timestamp))));

@@ -31,6 +31,7 @@ pub async fn run<S: Sink>(sink: S, task: TaskContext) -> Result<(), TaskError> {
 }
 
 async fn run_with<S: Sink>(sink: S, task: &TaskContext, target: &Dependency) -> Result<(), TaskError> {
+    refuse_transforms(task)?;
     if !reach(&sink, task, target).await? {
         return Ok(());
     }
@@ -90,6 +91,18 @@ fn settled(written: Result<Result<Batch, TaskError>, tokio::task::JoinError>) ->
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(error) => Err(TaskError::transient(error)),
     }
+}
+
+/// Records that are not what their user ordered must not arrive: better none.
+fn refuse_transforms(task: &TaskContext) -> Result<(), TaskError> {
+    if task.config.list("transforms").is_empty() {
+        return Ok(());
+    }
+    Err(TaskError::Config {
+        code: "CON002",
+        cause: format!("The connector {} orders transformations, which sinks do not apply.", task.connector),
+        fix: "Remove 'transforms' with PUT /connectors/<name>/config; mappings of fields are properties of the sink itself.".into(),
+    })
 }
 
 fn topics(task: &TaskContext) -> Result<Vec<String>, TaskError> {
