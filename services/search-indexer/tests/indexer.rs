@@ -128,6 +128,23 @@ async fn rows_by_primary_key(lab: &Lab, search: &Search) -> Result<()> {
     lab.wait_consumed(&topic, &topic).await?;
     ensure!(search.all(&topic).await? == expected(), "after the replay: {:?}", search.all(&topic).await?);
     lab.wait_status(&topic, "RUNNING").await?;
+    tombstone_after_a_restart(lab, search, &topic, &writer).await
+}
+
+/// The task ends between a delete event and its tombstone, and the row comes back afterwards.
+async fn tombstone_after_a_restart(lab: &Lab, search: &Search, topic: &str, writer: &Writer) -> Result<()> {
+    let [gone, tombstone] = delete(writer, 3000, 20);
+    lab.send(topic, [gone])?;
+    lab.wait_consumed(topic, topic).await?;
+    lab.call("PUT", &format!("/connectors/{topic}/pause"), None).await?;
+    lab.wait_status(topic, "PAUSED").await?;
+    lab.send(topic, [tombstone])?;
+    lab.call("PUT", &format!("/connectors/{topic}/resume"), None).await?;
+    lab.wait_consumed(topic, topic).await?;
+    ensure!(search.document(topic, "20").await?.is_none());
+    lab.send(topic, [put(writer, "c", 3001, 20, 4, "again")])?;
+    lab.wait_consumed(topic, topic).await?;
+    ensure!(search.document(topic, "20").await?.is_some(), "the tombstone outranked the row that came after it");
     Ok(())
 }
 
