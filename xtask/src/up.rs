@@ -187,8 +187,14 @@ async fn sources(home: &Home, parts: &Parts) -> Result<()> {
 }
 
 async fn connectors(owner: &str) -> Result<()> {
-    for connector in demo::connectors(&demo::Addresses::default())?.iter().filter(|connector| connector.needs == owner) {
-        step(&format!("connector {}", connector.name), "POST /connectors", demo::register(crate::demo::CONNECT, connector)).await?;
+    for connector in demo::connectors(&demo::Addresses::default())?.iter().filter(|connector| connector.needs == owner)
+    {
+        step(
+            &format!("connector {}", connector.name),
+            "POST /connectors",
+            demo::register(crate::demo::CONNECT, connector),
+        )
+        .await?;
     }
     Ok(())
 }

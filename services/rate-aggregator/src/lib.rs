@@ -19,7 +19,7 @@ use actix_web::web;
 use ratestream_avro::RegistryClient;
 use ratestream_kafka::Kafka;
 use ratestream_runtime::{Context, Routes, Service, StartError};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 use actors::commands::Commands;
 use config::Config;
@@ -51,7 +51,10 @@ impl Service for RateAggregator {
             .map_err(|error| StartError(format!("the producer of statements cannot be made: {error}")))?;
         let state = Arc::new(State::new(kafka, registry, context.config.aggregator.clone()));
         let (effects, received) = mpsc::channel(EFFECTS_MAX);
-        actix::spawn(actors::runner::carry_out(state.clone(), context.supervisor.clone(), received));
+        let (this, supervisor, received) = (state.clone(), context.supervisor.clone(), Arc::new(Mutex::new(received)));
+        context.supervisor.spawn_loop("runner", move |child| {
+            actors::runner::carry_out(this.clone(), supervisor.clone(), received.clone(), child)
+        });
         let commands = Commands { state: state.clone(), effects, health: context.health.dependency("command-topic") };
         context.supervisor.spawn_loop("commands", move |child| commands.clone().run(child));
         Ok(RateAggregator { api: Api { state, producer } })

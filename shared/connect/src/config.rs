@@ -48,7 +48,9 @@ impl ConnectorConfig {
 
     /// A whole number.
     pub fn int(&self, key: &str) -> Result<Option<i64>, TaskError> {
-        let parse = |text: &str| text.trim().parse().map_err(|_| invalid(key, &format!("is {text:?}, which is not a whole number")));
+        let parse = |text: &str| {
+            text.trim().parse().map_err(|_| invalid(key, &format!("is {text:?}, which is not a whole number")))
+        };
         self.get(key).map(parse).transpose()
     }
 
@@ -102,12 +104,18 @@ fn resolve(key: &str, value: &str) -> Result<String, TaskError> {
 fn lookup(key: &str, reference: &str) -> Result<String, TaskError> {
     let missing = |what: String| invalid(key, &format!("refers to {what}"));
     match reference.split_once(':') {
-        Some(("env", name)) => std::env::var(name).map_err(|_| missing(format!("the environment variable {name}, which is not set"))),
+        Some(("env", name)) => {
+            std::env::var(name).map_err(|_| missing(format!("the environment variable {name}, which is not set")))
+        }
         Some(("file", rest)) => {
-            let (path, entry) = rest.rsplit_once(':').ok_or_else(|| missing("a file without a key: write ${file:path:key}".into()))?;
-            let text = std::fs::read_to_string(path).map_err(|error| missing(format!("the file {path}, which cannot be read: {error}")))?;
+            let (path, entry) =
+                rest.rsplit_once(':').ok_or_else(|| missing("a file without a key: write ${file:path:key}".into()))?;
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| missing(format!("the file {path}, which cannot be read: {error}")))?;
             let found = text.lines().filter_map(|line| line.split_once('=')).find(|(k, _)| k.trim() == entry);
-            found.map(|(_, v)| v.trim().to_owned()).ok_or_else(|| missing(format!("the key {entry}, which is not in the file {path}")))
+            found
+                .map(|(_, v)| v.trim().to_owned())
+                .ok_or_else(|| missing(format!("the key {entry}, which is not in the file {path}")))
         }
         // Other placeholders belong to the connector, for example `${topic}` in table.name.format.
         _ => Ok(format!("${{{reference}}}")),
@@ -163,7 +171,10 @@ mod tests {
     fn references_are_resolved_and_others_left_alone() {
         let path = std::env::temp_dir().join(format!("ratestream-secrets-{}", std::process::id()));
         std::fs::write(&path, "user = shop\npassword=P@ssw0rd\n").unwrap();
-        let config = map(&[("database.password", &format!("${{file:{}:password}}", path.display())), ("x", "a-${topic}-${env:PATH}")]);
+        let config = map(&[
+            ("database.password", &format!("${{file:{}:password}}", path.display())),
+            ("x", "a-${topic}-${env:PATH}"),
+        ]);
         let resolved = ConnectorConfig::new(config, &[]).resolved().unwrap();
         std::fs::remove_file(path).unwrap();
         assert_eq!(resolved.get("database.password"), Some("P@ssw0rd"));

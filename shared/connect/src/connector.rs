@@ -65,7 +65,12 @@ impl ConfigKey {
     }
 
     /// A property with a default.
-    pub const fn with_default(name: &'static str, default: &'static str, kind: ValueKind, doc: &'static str) -> ConfigKey {
+    pub const fn with_default(
+        name: &'static str,
+        default: &'static str,
+        kind: ValueKind,
+        doc: &'static str,
+    ) -> ConfigKey {
         ConfigKey { name, required: false, default: Some(default), kind, doc }
     }
 }

@@ -18,6 +18,8 @@ mod validate;
 mod worker;
 
 pub use config::{ConnectorConfig, mask};
-pub use connector::{ConfigError, ConfigKey, Connector, Descriptor, Kind, TaskContext, TaskError, TaskStatus, ValueKind};
+pub use connector::{
+    ConfigError, ConfigKey, Connector, Descriptor, Kind, TaskContext, TaskError, TaskStatus, ValueKind,
+};
 pub use offsets::{OffsetRecord, SourceOffsets};
 pub use worker::Worker;

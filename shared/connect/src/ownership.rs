@@ -40,7 +40,9 @@ impl Ownership {
             .consumer_config(group)
             .create_with_context(self.clone())
             .map_err(|cause| KafkaError::new(format!("the consumer of group {group}"), cause))?;
-        consumer.subscribe(&[OFFSETS]).map_err(|cause| KafkaError::new(format!("the subscription of group {group}"), cause))?;
+        consumer
+            .subscribe(&[OFFSETS])
+            .map_err(|cause| KafkaError::new(format!("the subscription of group {group}"), cause))?;
         while !child.shutdown.is_triggered() {
             child.progress.tick();
             // Partitions are paused, so this only serves rebalances; errors of the connection mend themselves.

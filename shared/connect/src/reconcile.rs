@@ -38,8 +38,11 @@ pub(crate) fn plan(
     let wanted = |id: &TaskId, revision: i64| {
         desired.get(&id.0).is_some_and(|d| d.target == Target::Running && d.revision == revision && id.1 < d.tasks)
     };
-    let mut actions: Vec<Action> =
-        running.iter().filter(|(id, revision)| !wanted(id, **revision)).map(|(id, _)| Action::Stop(id.clone())).collect();
+    let mut actions: Vec<Action> = running
+        .iter()
+        .filter(|(id, revision)| !wanted(id, **revision))
+        .map(|(id, _)| Action::Stop(id.clone()))
+        .collect();
     for (name, connector) in desired {
         if connector.target == Target::Running {
             for task in 0..connector.tasks {

@@ -155,7 +155,9 @@ impl Fabric {
             if let Some(entry) = self.connectors.get_mut(name) {
                 entry.target = target;
             }
-        } else if let Some(entry) = key.strip_prefix("restart-connector-").and_then(|name| self.connectors.get_mut(name)) {
+        } else if let Some(entry) =
+            key.strip_prefix("restart-connector-").and_then(|name| self.connectors.get_mut(name))
+        {
             entry.revision = offset;
         }
     }
@@ -232,7 +234,10 @@ mod tests {
     #[test]
     fn statuses_of_tasks_of_connectors_with_dashes_are_found() {
         let mut fabric = Fabric::default();
-        fabric.apply_status("status-task-rating-system-connector-0", Some(br#"{"state":"RUNNING","trace":null,"worker_id":"w","generation":3}"#));
+        fabric.apply_status(
+            "status-task-rating-system-connector-0",
+            Some(br#"{"state":"RUNNING","trace":null,"worker_id":"w","generation":3}"#),
+        );
         assert_eq!(fabric.task_status[&("rating-system-connector".to_owned(), 0)].generation, 3);
     }
 }

@@ -28,7 +28,12 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) fn new(kafka: Kafka) -> Arc<Store> {
-        Arc::new(Store { kafka, fabric: RwLock::default(), applied: watch::Sender::new(None), producer: OnceLock::new() })
+        Arc::new(Store {
+            kafka,
+            fabric: RwLock::default(),
+            applied: watch::Sender::new(None),
+            producer: OnceLock::new(),
+        })
     }
 
     /// Looks at the present state.
@@ -56,7 +61,8 @@ impl Store {
         }
         let mut config = self.kafka.producer_config();
         config.set("partitioner", "murmur2_random").set("message.timeout.ms", "15000").set("linger.ms", "0");
-        let created = config.create().map_err(|cause| KafkaError::new("the producer of the connector fabric", cause))?;
+        let created =
+            config.create().map_err(|cause| KafkaError::new("the producer of the connector fabric", cause))?;
         Ok(self.producer.get_or_init(|| created))
     }
 
@@ -65,7 +71,8 @@ impl Store {
         let mut record = FutureRecord::<str, str>::to(topic).key(key);
         record.payload = payload.as_deref();
         let sent = self.producer()?.send(record, WRITE).await;
-        sent.map(|delivery| delivery.offset).map_err(|(cause, _)| KafkaError::new(format!("the record {key} in topic {topic}"), cause))
+        sent.map(|delivery| delivery.offset)
+            .map_err(|(cause, _)| KafkaError::new(format!("the record {key} in topic {topic}"), cause))
     }
 
     /// Writes a configuration record and returns when this process has applied it.
@@ -80,7 +87,12 @@ impl Store {
     }
 
     /// Writes the status of a connector, or of one of its tasks.
-    pub(crate) async fn write_status(&self, connector: &str, task: Option<u32>, status: Option<&Status>) -> Result<(), KafkaError> {
+    pub(crate) async fn write_status(
+        &self,
+        connector: &str,
+        task: Option<u32>,
+        status: Option<&Status>,
+    ) -> Result<(), KafkaError> {
         let key = match task {
             None => format!("status-connector-{connector}"),
             Some(task) => format!("status-task-{connector}-{task}"),

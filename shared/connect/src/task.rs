@@ -94,6 +94,7 @@ impl Task {
                 }
             }
         }
+        self.workshop.health.forget(&self.assignment.connector);
     }
 
     fn context(&self) -> Result<TaskContext, TaskError> {
@@ -124,7 +125,8 @@ impl Task {
         };
         let Assignment { connector, task, .. } = &self.assignment;
         // A connector is as well as its task says; FAILED of one task of several still shows in that task alone.
-        let of_connector = Status { state: if state == "FAILED" { "FAILED" } else { "RUNNING" }.to_owned(), ..status.clone() };
+        let of_connector =
+            Status { state: if state == "FAILED" { "FAILED" } else { "RUNNING" }.to_owned(), ..status.clone() };
         for (task, status) in [(Some(*task), status), (None, of_connector)] {
             if let Err(error) = self.workshop.store.write_status(connector, task, Some(&status)).await {
                 tracing::warn!(connector, %error, "status was not recorded");

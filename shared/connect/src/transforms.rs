@@ -45,7 +45,11 @@ enum Side {
 struct Derived(Option<(Arc<Schema>, Arc<Schema>)>);
 
 impl Derived {
-    fn from(&mut self, input: &Arc<Schema>, derive: impl FnOnce() -> Result<Arc<Schema>, String>) -> Result<Arc<Schema>, String> {
+    fn from(
+        &mut self,
+        input: &Arc<Schema>,
+        derive: impl FnOnce() -> Result<Arc<Schema>, String>,
+    ) -> Result<Arc<Schema>, String> {
         if let Some((known, derived)) = &self.0
             && Arc::ptr_eq(known, input)
         {
@@ -60,7 +64,12 @@ impl Derived {
 impl Chain {
     /// Compiles the transformations of a configuration.
     pub fn compile(config: &ConnectorConfig) -> Result<Chain, TaskError> {
-        config.list("transforms").iter().map(|alias| Transform::compile(config, alias)).collect::<Result<_, _>>().map(Chain)
+        config
+            .list("transforms")
+            .iter()
+            .map(|alias| Transform::compile(config, alias))
+            .collect::<Result<_, _>>()
+            .map(Chain)
     }
 
     /// Applies all transformations; an error is a sentence about this record.
@@ -87,7 +96,9 @@ impl Transform {
             _ => (class, Side::Value),
         };
         match class.rsplit('.').next().unwrap_or(class) {
-            "ValueToKey" => Ok(Transform::ValueToKey { fields: config.list(&property("fields")), derived: Derived::default() }),
+            "ValueToKey" => {
+                Ok(Transform::ValueToKey { fields: config.list(&property("fields")), derived: Derived::default() })
+            }
             "ExtractField" => Ok(Transform::ExtractField {
                 side,
                 field: config.required(&property("field"))?.to_owned(),
@@ -99,12 +110,15 @@ impl Transform {
                     .map_err(|error| unusable(&property("regex"), &format!("is not a regular expression: {error}")))?;
                 // Java writes groups as $1, this library reads $1x as the group "1x".
                 let replacement = Regex::new(r"\$(\d)").map_err(TaskError::transient)?;
-                let replacement = replacement.replace_all(config.required(&property("replacement"))?, "$${$1}").into_owned();
+                let replacement =
+                    replacement.replace_all(config.required(&property("replacement"))?, "$${$1}").into_owned();
                 Ok(Transform::RegexRouter { regex, replacement })
             }
             _ => Err(unusable(
                 &property("type"),
-                &format!("is {class}, which is not supported yet; supported are ValueToKey, ExtractField$Key, ExtractField$Value and RegexRouter"),
+                &format!(
+                    "is {class}, which is not supported yet; supported are ValueToKey, ExtractField$Key, ExtractField$Value and RegexRouter"
+                ),
             )),
         }
     }
@@ -211,7 +225,8 @@ mod tests {
     fn mistakes_are_told() {
         let unknown = chain(&[("transforms", "a"), ("transforms.a.type", "com.example.Odd")]).unwrap_err();
         assert!(unknown.to_string().contains("com.example.Odd, which is not supported yet"));
-        let mut missing = chain(&[("transforms", "a"), ("transforms.a.type", "ValueToKey"), ("transforms.a.fields", "nr")]).unwrap();
+        let mut missing =
+            chain(&[("transforms", "a"), ("transforms.a.type", "ValueToKey"), ("transforms.a.fields", "nr")]).unwrap();
         assert_eq!(missing.apply(record()).unwrap_err(), "ValueToKey found no field nr in the value");
     }
 }

@@ -15,7 +15,12 @@ const fn any(name: &'static str, kind: ValueKind, doc: &'static str) -> ConfigKe
 const COMMON: [ConfigKey; 19] = [
     ConfigKey::required("name", ValueKind::String, "Globally unique name of this connector."),
     ConfigKey::required("connector.class", ValueKind::Class, "Full or simple name of the connector's class."),
-    ConfigKey::with_default("tasks.max", "1", ValueKind::Int, "Maximum number of tasks of this connector in one process."),
+    ConfigKey::with_default(
+        "tasks.max",
+        "1",
+        ValueKind::Int,
+        "Maximum number of tasks of this connector in one process.",
+    ),
     any("key.converter*", ValueKind::String, "Converter of keys, and its properties."),
     any("value.converter*", ValueKind::String, "Converter of values, and its properties."),
     any("header.converter*", ValueKind::String, "Converter of headers; headers are passed as bytes."),
@@ -80,8 +85,13 @@ pub(crate) fn check(plugin: &Plugin, given: &BTreeMap<String, String>, further: 
         })
         .collect();
     for (name, value) in given.iter().filter(|(name, _)| !keys.iter().any(|key| covers(&key.name, name))) {
-        let key =
-            PluginKey { name: name.clone(), required: false, default: None, kind: ValueKind::String, doc: String::new() };
+        let key = PluginKey {
+            name: name.clone(),
+            required: false,
+            default: None,
+            kind: ValueKind::String,
+            doc: String::new(),
+        };
         let errors = if strict { vec![unknown(name, &keys)] } else { Vec::new() };
         checked.push(Checked { key, value: Some(value.clone()), errors });
     }
@@ -100,14 +110,23 @@ fn covers(pattern: &str, name: &str) -> bool {
 
 fn unknown(name: &str, keys: &[PluginKey]) -> String {
     let hint = nearest(name, keys.iter().map(|key| key.name.as_str())).map(|near| format!(" Did you mean '{near}'?"));
-    format!("Unknown configuration '{name}'.{} Set 'strict' to false to accept unknown properties.", hint.unwrap_or_default())
+    format!(
+        "Unknown configuration '{name}'.{} Set 'strict' to false to accept unknown properties.",
+        hint.unwrap_or_default()
+    )
 }
 
 fn add(checked: &mut Vec<Checked>, name: &str, message: &str) {
     match checked.iter_mut().find(|c| c.key.name == name) {
         Some(found) => found.errors.push(message.to_owned()),
         None => checked.push(Checked {
-            key: PluginKey { name: name.to_owned(), required: false, default: None, kind: ValueKind::String, doc: String::new() },
+            key: PluginKey {
+                name: name.to_owned(),
+                required: false,
+                default: None,
+                kind: ValueKind::String,
+                doc: String::new(),
+            },
             value: None,
             errors: vec![message.to_owned()],
         }),
@@ -203,7 +222,10 @@ mod tests {
     fn mistakes_are_named_with_their_keys() {
         let found = errors(&[("name", "x"), ("connector.class", "y"), ("conection.url", "z"), ("batch.size", "many")]);
         let text = found.join("\n");
-        assert!(text.contains("Missing required configuration \"connection.url\" which has no default value."), "{text}");
+        assert!(
+            text.contains("Missing required configuration \"connection.url\" which has no default value."),
+            "{text}"
+        );
         assert!(text.contains("Unknown configuration 'conection.url'. Did you mean 'connection.url'?"), "{text}");
         assert!(text.contains("Invalid value many for configuration batch.size: Not a number of type INT"), "{text}");
         assert!(text.contains("Must configure one of topics or topics.regex"), "{text}");

@@ -66,12 +66,16 @@ impl Worker {
         let kafka = context.health.dependency("kafka");
         let supervisor = &context.supervisor;
         let this = shared.clone();
-        supervisor.spawn_loop("connect-configs", move |child| follow(this.clone(), child, kafka.clone(), Follow::Configs));
+        supervisor
+            .spawn_loop("connect-configs", move |child| follow(this.clone(), child, kafka.clone(), Follow::Configs));
         let (this, kafka) = (shared.clone(), context.health.dependency("kafka"));
-        supervisor.spawn_loop("connect-status", move |child| follow(this.clone(), child, kafka.clone(), Follow::Status));
+        supervisor
+            .spawn_loop("connect-status", move |child| follow(this.clone(), child, kafka.clone(), Follow::Status));
         if shared.classes.iter().any(|class| class.descriptor().kind == Kind::Source) {
             let (this, kafka) = (shared.clone(), context.health.dependency("kafka"));
-            supervisor.spawn_loop("connect-ownership", move |child| follow(this.clone(), child, kafka.clone(), Follow::Ownership));
+            supervisor.spawn_loop("connect-ownership", move |child| {
+                follow(this.clone(), child, kafka.clone(), Follow::Ownership)
+            });
         }
         let this = shared.clone();
         supervisor.spawn_loop("connect-runner", move |child| run(this.clone(), child));
@@ -122,7 +126,8 @@ async fn run(shared: Arc<Shared>, child: ChildContext) {
     while !child.shutdown.is_triggered() {
         child.progress.tick();
         if shared.workshop.store.is_loaded() {
-            published = published || publish(&shared).await.inspect_err(|error| tracing::warn!(%error, "plugins")).is_ok();
+            published =
+                published || publish(&shared).await.inspect_err(|error| tracing::warn!(%error, "plugins")).is_ok();
             reconcile(&shared, &mut resting).await;
         }
         tokio::select! {

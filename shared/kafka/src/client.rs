@@ -139,12 +139,15 @@ impl Kafka {
             })
             .collect();
         let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
-        let results = admin.create_topics(&topics, &options).await.map_err(|cause| KafkaError::new("the creation of topics", cause))?;
+        let results = admin
+            .create_topics(&topics, &options)
+            .await
+            .map_err(|cause| KafkaError::new("the creation of topics", cause))?;
         for result in results {
             if let Err((name, code)) = result
                 && code != RDKafkaErrorCode::TopicAlreadyExists
             {
-                let cause = rdkafka::error::KafkaError::AdminOp(code);
+                let cause = rdkafka::error::KafkaError::Global(code);
                 return Err(KafkaError::new(format!("the creation of topic {name}"), cause));
             }
         }
@@ -154,16 +157,16 @@ impl Kafka {
     /// Partitions of a topic; none when it does not exist.
     pub async fn partition_count(&self, topic: &str) -> Result<Option<i32>, KafkaError> {
         let (this, topic) = (self.clone(), topic.to_owned());
-        tokio::task::spawn_blocking(move || this.partition_count_blocking(&topic))
-            .await
-            .unwrap_or_else(|_| Ok(None))
+        tokio::task::spawn_blocking(move || this.partition_count_blocking(&topic)).await.unwrap_or_else(|_| Ok(None))
     }
 
     /// As [`Kafka::partition_count`], for a caller on a thread of its own.
     pub fn partition_count_blocking(&self, topic: &str) -> Result<Option<i32>, KafkaError> {
         let mut config = self.reader_config();
-        let consumer: BaseConsumer =
-            config.set("allow.auto.create.topics", "false").create().map_err(|cause| KafkaError::new("a consumer", cause))?;
+        let consumer: BaseConsumer = config
+            .set("allow.auto.create.topics", "false")
+            .create()
+            .map_err(|cause| KafkaError::new("a consumer", cause))?;
         let metadata = consumer
             .fetch_metadata(Some(topic), REQUEST)
             .map_err(|cause| KafkaError::new(format!("the metadata of topic {topic}"), cause))?;

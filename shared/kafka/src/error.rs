@@ -34,9 +34,12 @@ impl KafkaError {
     pub fn new(action: impl Into<String>, cause: Cause) -> KafkaError {
         let action = action.into();
         match cause.rdkafka_error_code() {
-            Some(Code::Fenced | Code::InvalidProducerEpoch | Code::ProducerFenced | Code::TransactionalIdAuthorizationFailed)
-                if !matches!(cause.rdkafka_error_code(), Some(Code::TransactionalIdAuthorizationFailed)) =>
-            {
+            Some(
+                Code::Fenced
+                | Code::InvalidProducerEpoch
+                | Code::ProducerFenced
+                | Code::TransactionalIdAuthorizationFailed,
+            ) if !matches!(cause.rdkafka_error_code(), Some(Code::TransactionalIdAuthorizationFailed)) => {
                 KafkaError::Fenced { action }
             }
             Some(

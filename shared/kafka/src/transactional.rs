@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 const OPERATION: Duration = Duration::from_secs(30);
 /// A record that finds no room in the queue for so long means that the broker is away.
 const ENQUEUE: Duration = Duration::from_secs(60);
+/// Bounds the largest unit that is produced as one, for example a transaction of the source. Brokers allow up to 15 minutes.
+const TRANSACTION_MS: &str = "300000";
 const SERVE: Duration = Duration::from_micros(200);
 
 /// First delivery error of the running transaction.
@@ -64,11 +66,13 @@ impl TransactionalProducer {
         let mut config = kafka.producer_config();
         config
             .set("transactional.id", transactional_id)
-            .set("transaction.timeout.ms", "60000")
             .set("linger.ms", "0")
             // Java's default partitioner, so that keys keep their partitions when a producer is replaced by ours.
             .set("partitioner", "murmur2_random")
             .set("retry.backoff.ms", "5");
+        if config.get("transaction.timeout.ms").is_none() {
+            config.set("transaction.timeout.ms", TRANSACTION_MS);
+        }
         let producer: BaseProducer<Deliveries> = config
             .create_with_context(deliveries.clone())
             .map_err(|cause| KafkaError::new(format!("the transactional producer {transactional_id}"), cause))?;
@@ -108,7 +112,11 @@ impl TransactionalProducer {
     }
 
     /// Makes consumed offsets part of the transaction.
-    pub fn send_offsets(&mut self, offsets: &TopicPartitionList, group: &ConsumerGroupMetadata) -> Result<(), KafkaError> {
+    pub fn send_offsets(
+        &mut self,
+        offsets: &TopicPartitionList,
+        group: &ConsumerGroupMetadata,
+    ) -> Result<(), KafkaError> {
         self.producer
             .send_offsets_to_transaction(offsets, group, OPERATION)
             .map_err(|cause| self.error("offsets in a transaction", cause))
@@ -138,7 +146,12 @@ impl TransactionalProducer {
         self.producer.poll(Duration::ZERO);
     }
 
+    /// A fenced producer fails in many ways (purged queues among them); librdkafka's fatal error tells which they are.
     fn error(&self, action: &str, cause: Cause) -> KafkaError {
-        KafkaError::new(format!("{action} ({})", self.id), cause)
+        let action = format!("{action} ({})", self.id);
+        match self.producer.client().fatal_error() {
+            Some((code, _)) => KafkaError::new(action, Cause::Global(code)),
+            None => KafkaError::new(action, cause),
+        }
     }
 }

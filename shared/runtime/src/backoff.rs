@@ -17,6 +17,7 @@ impl Backoff {
     }
 
     /// The wait before the next attempt.
+    #[expect(clippy::should_implement_trait, reason = "it never ends, and it is not iterated over")]
     pub fn next(&mut self) -> Duration {
         let step = self.base.saturating_mul(2u32.saturating_pow(self.attempt.min(20))).min(self.cap);
         self.attempt = self.attempt.saturating_add(1);

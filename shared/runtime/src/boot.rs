@@ -185,8 +185,12 @@ async fn live<S: Service>(settings: Settings, own: S::Config) -> Result<ExitCode
         supervisor: supervisor.clone(),
         shutdown: shutdown.clone(),
     };
-    let listener = std::net::TcpListener::bind(settings.http.bind)
-        .map_err(|error| StartError(format!("{} cannot be listened on ({error}): choose another with RATESTREAM__HTTP__BIND", settings.http.bind)))?;
+    let listener = std::net::TcpListener::bind(settings.http.bind).map_err(|error| {
+        StartError(format!(
+            "{} cannot be listened on ({error}): choose another with RATESTREAM__HTTP__BIND",
+            settings.http.bind
+        ))
+    })?;
     let service = S::start(context).await?;
     let admin = Admin { settings: settings.clone(), health, supervisor: supervisor.clone(), started };
     let server = listen::<S>(listener, &settings, service.routes(), admin)?;
@@ -203,7 +207,10 @@ async fn live<S: Service>(settings: Settings, own: S::Config) -> Result<ExitCode
         serving.await
     };
     if tokio::time::timeout(STOP, stop).await.is_err() {
-        tracing::warn!(service = S::NAME, "stop took longer than {STOP:?}; what was in flight is read again at the next start");
+        tracing::warn!(
+            service = S::NAME,
+            "stop took longer than {STOP:?}; what was in flight is read again at the next start"
+        );
     }
     tracing::info!(service = S::NAME, "service stopped");
     Ok(code)

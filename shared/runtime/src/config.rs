@@ -31,7 +31,7 @@ const ENVIRONMENT_PREFIX: &str = "RATESTREAM__";
 pub struct ConfigError(pub String);
 
 /// Sections that every service has.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Name of the service, not configurable.
@@ -125,21 +125,6 @@ pub struct TelemetrySettings {
     pub interval_seconds: u64,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            service: "",
-            http: HttpSettings::default(),
-            kafka: KafkaSettings::default(),
-            schema_registry: RegistrySettings::default(),
-            log: LogSettings::default(),
-            admin: AdminSettings::default(),
-            telemetry: TelemetrySettings::default(),
-            origins: BTreeMap::new(),
-        }
-    }
-}
-
 impl Default for HttpSettings {
     fn default() -> Self {
         HttpSettings { bind: SocketAddr::from(([127, 0, 0, 1], 0)), body_bytes_max: 1024 * 1024 }
@@ -176,7 +161,11 @@ pub struct Sources {
 }
 
 /// Loads the configuration of `service`: the common sections and the service's own.
-pub fn load<C: DeserializeOwned>(service: &'static str, port: u16, sources: &Sources) -> Result<(Settings, C), ConfigError> {
+pub fn load<C: DeserializeOwned>(
+    service: &'static str,
+    port: u16,
+    sources: &Sources,
+) -> Result<(Settings, C), ConfigError> {
     let mut layers = Layers::new();
     if let Some(path) = file_path(sources) {
         layers.merge(scoped(read_file(&path)?, service), &format!("file {}", path.display()));
@@ -276,7 +265,10 @@ impl Layers {
         for section in sections {
             let entry = table.entry(section.clone()).or_insert_with(|| Value::Table(Table::new()));
             let Value::Table(inner) = entry else {
-                return Err(ConfigError(format!("{} from the {origin} is below {section}, which is not a section", path.join("."))));
+                return Err(ConfigError(format!(
+                    "{} from the {origin} is below {section}, which is not a section",
+                    path.join(".")
+                )));
             };
             table = inner;
         }

@@ -61,6 +61,15 @@ impl Health {
         Dependency { health: self.clone(), name: name.to_owned() }
     }
 
+    /// Takes out the dependencies whose names end in `of <owner>` or `/<owner>`: the owner is gone.
+    pub fn forget(&self, owner: &str) {
+        let is_of =
+            |name: &str| name.strip_suffix(owner).is_some_and(|rest| rest.ends_with(" of ") || rest.ends_with('/'));
+        if let Ok(mut all) = self.0.lock() {
+            all.retain(|d| !is_of(&d.name));
+        }
+    }
+
     /// All dependencies in the order in which they were added.
     pub fn report(&self) -> Vec<DependencyReport> {
         self.0.lock().map(|all| all.clone()).unwrap_or_default()
@@ -119,6 +128,13 @@ mod tests {
         registry.down("connection refused");
         assert_eq!(health.report()[1].cause, "connection refused");
         registry.up();
+        assert!(health.is_ready());
+        let target = health.dependency("target of a-b");
+        health.dependency("postgresql/b").up();
+        target.down("away");
+        health.forget("b");
+        assert_eq!((health.report().len(), health.is_ready()), (3, false));
+        health.forget("a-b");
         assert!(health.is_ready());
     }
 }

@@ -33,7 +33,9 @@ impl fmt::Debug for Secret {
 pub fn is_secret_key(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     !key.ends_with("file")
-        && ["password", "secret", "token", "credential", "sasl.jaas", "api.key", "apikey"].iter().any(|s| key.contains(s))
+        && ["password", "secret", "token", "credential", "sasl.jaas", "api.key", "apikey"]
+            .iter()
+            .any(|s| key.contains(s))
 }
 
 #[cfg(test)]

@@ -162,7 +162,11 @@ impl Supervisor {
             name: name.to_owned(),
             stop: self.shutdown.child(),
             generation: AtomicU64::new(0),
-            status: Mutex::new(Status { state: ChildState::Running, progress: Progress::default(), last_failure: None }),
+            status: Mutex::new(Status {
+                state: ChildState::Running,
+                progress: Progress::default(),
+                last_failure: None,
+            }),
             stopped: Shutdown::new(),
         });
         if let Ok(mut children) = self.children.lock() {
@@ -264,7 +268,12 @@ where
         let failure = one_generation(&child, factory.clone()).await;
         let Some(failure) = failure else { break };
         let wait = budget.failed(born.elapsed(), Instant::now());
-        tracing::error!(actor = child.shared.name, failure, restart_in_ms = wait.map(|w| w.as_millis() as u64), "actor failed");
+        tracing::error!(
+            actor = child.shared.name,
+            failure,
+            restart_in_ms = wait.map(|w| w.as_millis() as u64),
+            "actor failed"
+        );
         child.shared.with_status(|status| {
             status.state = ChildState::Restarting;
             status.last_failure = Some(failure);
@@ -293,8 +302,12 @@ where
     let generation = child.shared.generation.fetch_add(1, Relaxed) + 1;
     let progress = Progress::default();
     let stop = child.shared.stop.child();
-    let context =
-        ChildContext { name: child.shared.name.clone(), generation, progress: progress.clone(), shutdown: stop.clone() };
+    let context = ChildContext {
+        name: child.shared.name.clone(),
+        generation,
+        progress: progress.clone(),
+        shutdown: stop.clone(),
+    };
     child.shared.with_status(|status| {
         status.state = ChildState::Running;
         status.progress = progress.clone();
@@ -325,7 +338,11 @@ async fn watch<A: Actor<Context = Context<A>>>(stop: &Shutdown, progress: &Progr
                 return None;
             }
         } else if progress.is_busy() && progress.silence() > hang_limit() {
-            return Some(format!("it hangs: busy with {:?} without progress for {:?}", progress.state_text(), hang_limit()));
+            return Some(format!(
+                "it hangs: busy with {:?} without progress for {:?}",
+                progress.state_text(),
+                hang_limit()
+            ));
         }
     }
 }
@@ -354,7 +371,7 @@ mod tests {
         fn started(&mut self, context: &mut Self::Context) {
             use actix::{ActorContext, ActorFutureExt, WrapFuture};
             let stop = self.0.shutdown.clone();
-            context.spawn(async move { stop.triggered().await }.into_actor(self).map(|(), _, context, | context.stop()));
+            context.spawn(async move { stop.triggered().await }.into_actor(self).map(|(), _, context| context.stop()));
         }
     }
     impl Handler<Ask> for Fragile {

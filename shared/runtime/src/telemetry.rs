@@ -12,7 +12,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 /// librdkafka reports through callbacks of ours; its own lines are noise below WARN.
-const DEFAULT_FILTER: &str = "info,librdkafka=error,rdkafka=warn,actix_server=warn,scylla=warn,pgwire_replication=warn,sqlx=warn";
+const DEFAULT_FILTER: &str =
+    "info,librdkafka=error,rdkafka=warn,actix_server=warn,scylla=warn,pgwire_replication=warn,sqlx=warn";
 /// Log events that wait for the log stream; more are dropped and counted, never waited for.
 const TAP_CAPACITY: usize = 4096;
 
@@ -72,7 +73,8 @@ fn with_defaults(level: &str) -> String {
 
 /// Changes the filter of a running process.
 pub fn set_level(level: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(with_defaults(level)).map_err(|error| format!("{level:?} is not a log filter: {error}"))?;
+    let filter =
+        EnvFilter::try_new(with_defaults(level)).map_err(|error| format!("{level:?} is not a log filter: {error}"))?;
     let handle = RELOAD.get().ok_or("logging is not installed")?;
     handle.reload(filter).map_err(|error| error.to_string())
 }

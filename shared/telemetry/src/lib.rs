@@ -4,8 +4,8 @@
 
 use prometheus::proto::MetricType;
 use ratestream_avro::{Record, RegistryClient, Schema, Value, codec, wire};
-use ratestream_kafka::rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use ratestream_kafka::rdkafka::producer::DefaultProducerContext;
+use ratestream_kafka::rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use ratestream_kafka::{Kafka, TopicSpec};
 use ratestream_runtime::telemetry::LogEvent;
 use ratestream_runtime::{ChildContext, Context, metrics, telemetry};
@@ -110,11 +110,17 @@ impl Stream {
         let retention = |name| TopicSpec::plain(name, 1).with("retention.ms", RETENTION_MS);
         loop {
             let opened = async {
-                self.kafka.ensure_topics(&[retention(METRICS_TOPIC), retention(LOGS_TOPIC)]).await.map_err(|e| e.to_string())?;
+                self.kafka
+                    .ensure_topics(&[retention(METRICS_TOPIC), retention(LOGS_TOPIC)])
+                    .await
+                    .map_err(|e| e.to_string())?;
                 let metric = self.format(METRICS_TOPIC, METRICS_SCHEMA).await?;
                 let line = self.format(LOGS_TOPIC, LOGS_SCHEMA).await?;
                 let mut config = self.kafka.producer_config();
-                config.set("message.timeout.ms", "10000").set("queue.buffering.max.kbytes", "4096").set("linger.ms", "100");
+                config
+                    .set("message.timeout.ms", "10000")
+                    .set("queue.buffering.max.kbytes", "4096")
+                    .set("linger.ms", "100");
                 let producer = config.create().map_err(|e| e.to_string())?;
                 Ok::<_, String>((producer, metric, line))
             };
@@ -160,7 +166,8 @@ impl Stream {
 
     fn sample(&self, producer: &ThreadedProducer<DefaultProducerContext>, format: &Format) {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
-        let mut samples = vec![("ratestream_resident_bytes".to_owned(), String::new(), metrics::resident_bytes() as f64)];
+        let mut samples =
+            vec![("ratestream_resident_bytes".to_owned(), String::new(), metrics::resident_bytes() as f64)];
         for family in metrics::registry().gather() {
             for metric in family.get_metric() {
                 samples.extend(values(family.name(), family.get_field_type(), metric));
@@ -217,7 +224,10 @@ mod tests {
     fn records_fit_their_contracts() {
         let stream = Stream {
             kafka: Kafka::new(&ratestream_runtime::KafkaSettings::default(), "test"),
-            registry: { let _set = rustls_provider(); RegistryClient::at("http://127.0.0.1:9") },
+            registry: {
+                let _set = rustls_provider();
+                RegistryClient::at("http://127.0.0.1:9")
+            },
             service: "notification",
             instance: "127.0.0.1:8090".into(),
             interval: Duration::from_secs(10),

@@ -119,7 +119,8 @@ fn connector(text: &str, addresses: &Addresses) -> Result<Connector> {
 /// `POST /connectors` at the service at `url`; one that exists already is fine.
 pub async fn register(url: &str, connector: &Connector) -> Result<()> {
     let request = install::http_client()?.post(format!("{url}/connectors")).json(&connector.body).timeout(ANSWER_LIMIT);
-    let answer = request.send().await.with_context(|| format!("POST {url}/connectors of {} is not answered", connector.name))?;
+    let answer =
+        request.send().await.with_context(|| format!("POST {url}/connectors of {} is not answered", connector.name))?;
     let status = answer.status();
     if status.is_success() || status.as_u16() == 409 {
         return Ok(());
@@ -153,7 +154,10 @@ mod tests {
     fn every_connector_points_to_the_servers_that_run() {
         let addresses = Addresses { postgres: "127.0.0.1:7777".into(), ..Addresses::default() };
         let all = connectors(&addresses).unwrap();
-        assert_eq!((&all[0].body["config"]["database.hostname"], &all[0].body["config"]["database.port"]), (&json!("127.0.0.1"), &json!("7777")));
+        assert_eq!(
+            (&all[0].body["config"]["database.hostname"], &all[0].body["config"]["database.port"]),
+            (&json!("127.0.0.1"), &json!("7777"))
+        );
         assert_eq!(all[0].body["config"]["database.password"], PASSWORD);
         assert_eq!(all[1].body["config"]["connection.url"], "jdbc:postgres://127.0.0.1:7777/customers");
         assert!(all.iter().all(|connector| !connector.body.to_string().contains("//elasticsearch:")));

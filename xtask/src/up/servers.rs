@@ -1,13 +1,13 @@
 //! Starting the servers on their fixed ports.
 
 use super::own_process;
-use ratestream_testkit::demo;
 use crate::home::Home;
 use crate::parts::{
     CASSANDRA_PORT, ELASTICSEARCH_PORT, INBOX_PORT, INFLUXDB_PORT, KAFKA_PORT, POSTGRES_PORT, Parts, SMTP_PORT,
 };
 use crate::progress::step;
 use anyhow::{Context, Result, bail};
+use ratestream_testkit::demo;
 use ratestream_testkit::process::StopSignal;
 use ratestream_testkit::{
     Cassandra, Elasticsearch, InfluxDb, Kafka, Postgres, PostgresOptions, ProcessId, StartOptions, install, probe,

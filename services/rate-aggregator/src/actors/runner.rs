@@ -1,4 +1,4 @@
-//! Starts and stops what the catalog asks for. Decides nothing; lives on the main thread, as supervised children must be started there.
+//! Starts and stops what the catalog asks for. Decides nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use ratestream_kafka::{KafkaError, TopicSpec};
 use ratestream_runtime::{Child, ChildContext, Loop, Supervisor};
 use ratestream_streams::stage::{TaskFactory, run};
 use ratestream_streams::{Stage, StageStatus};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 use super::watcher::Watcher;
 use crate::catalog::{Effect, Query, Source, Work};
@@ -22,9 +22,19 @@ use crate::view::View;
 /// How often a query looks whether its source topic is there.
 const SOURCE_LOOK: Duration = Duration::from_millis(300);
 
-/// Carries out effects in order until the channel closes.
-pub async fn carry_out(state: Arc<State>, supervisor: Supervisor, mut effects: mpsc::Receiver<Vec<Effect>>) {
-    while let Some(batch) = effects.recv().await {
+/// Effects to be carried out; the lock is held by the living generation of the runner.
+pub type Effects = Arc<Mutex<mpsc::Receiver<Vec<Effect>>>>;
+
+/// Carries out effects in order until the child is stopped.
+pub async fn carry_out(state: Arc<State>, supervisor: Supervisor, effects: Effects, child: ChildContext) {
+    let mut effects = effects.lock().await;
+    loop {
+        let batch = tokio::select! {
+            () = child.shutdown.triggered() => return,
+            batch = effects.recv() => batch,
+        };
+        child.progress.tick();
+        let Some(batch) = batch else { return child.shutdown.triggered().await };
         for effect in batch {
             match effect {
                 Effect::Start(query) => start(&state, &supervisor, &query),

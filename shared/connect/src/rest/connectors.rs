@@ -112,14 +112,17 @@ async fn created(fabric: &Fabric, body: &[u8]) -> Result<HttpResponse, HttpRespo
     check_name(&name)?;
     let target = match initial_state.as_deref() {
         None => Target::Running,
-        Some(text) => Target::parse(text).ok_or_else(|| error(400, format!("initial_state is {text}; use RUNNING, PAUSED or STOPPED.")))?,
+        Some(text) => Target::parse(text)
+            .ok_or_else(|| error(400, format!("initial_state is {text}; use RUNNING, PAUSED or STOPPED.")))?,
     };
     if fabric.workshop.store.read(|state| state.connectors.contains_key(&name)) {
         return Err(error(409, format!("Connector {name} already exists")));
     }
     name_of_body(&name, &mut config)?;
     validated(fabric, &config)?;
-    store(fabric, &name, &config, (target != Target::Running).then_some(target)).await.map_err(|cause| kafka_error(&cause))?;
+    store(fabric, &name, &config, (target != Target::Running).then_some(target))
+        .await
+        .map_err(|cause| kafka_error(&cause))?;
     tracing::info!(connector = name, "connector created");
     let location = format!("/connectors/{name}");
     Ok(HttpResponse::Created().insert_header(("Location", location)).json(info_of(fabric, &name)))
@@ -127,14 +130,19 @@ async fn created(fabric: &Fabric, body: &[u8]) -> Result<HttpResponse, HttpRespo
 
 fn check_name(name: &str) -> Result<(), HttpResponse> {
     let bad = name.trim().is_empty() || name.len() > 249 || name.chars().any(|c| c.is_control() || c == '/');
-    if bad { Err(error(400, "Connector name must be 1 to 249 characters, without '/' and control characters.")) } else { Ok(()) }
+    if bad {
+        Err(error(400, "Connector name must be 1 to 249 characters, without '/' and control characters."))
+    } else {
+        Ok(())
+    }
 }
 
 fn name_of_body(name: &str, config: &mut Config) -> Result<(), HttpResponse> {
     match config.get("name") {
-        Some(other) if other != name => {
-            Err(error(400, format!("Connector name configuration ({other}) doesn't match connector name in the URL ({name})")))
-        }
+        Some(other) if other != name => Err(error(
+            400,
+            format!("Connector name configuration ({other}) doesn't match connector name in the URL ({name})"),
+        )),
         _ => {
             config.insert("name".into(), name.to_owned());
             Ok(())
@@ -151,7 +159,8 @@ fn validated(fabric: &Fabric, config: &Config) -> Result<(), HttpResponse> {
     let Some(plugin) = plugin else {
         return if catalogue::full_name(class).is_some() { Ok(()) } else { Err(unknown_class(fabric, class)) };
     };
-    let further = own.map_or_else(Vec::new, |own| own.validate(&ConnectorConfig::new(config.clone(), own.descriptor().keys)));
+    let further =
+        own.map_or_else(Vec::new, |own| own.validate(&ConnectorConfig::new(config.clone(), own.descriptor().keys)));
     refusal(&check(&plugin, config, &further)).map_or(Ok(()), |message| Err(error(400, message)))
 }
 
@@ -194,7 +203,8 @@ async fn tasks(fabric: Fabric, name: web::Path<String>) -> HttpResponse {
 }
 
 async fn read_config(fabric: Fabric, name: web::Path<String>) -> HttpResponse {
-    let config = fabric.workshop.store.read(|state| state.connectors.get(name.as_str()).map(|entry| mask(&entry.config)));
+    let config =
+        fabric.workshop.store.read(|state| state.connectors.get(name.as_str()).map(|entry| mask(&entry.config)));
     config.map_or_else(|| not_found(&name), |config| HttpResponse::Ok().json(config))
 }
 
@@ -206,7 +216,8 @@ async fn put_config(fabric: Fabric, name: web::Path<String>, body: web::Bytes) -
         let mut config = flat(parse(&body)?)?;
         check_name(&name)?;
         name_of_body(&name, &mut config)?;
-        let old = fabric.workshop.store.read(|state| state.connectors.get(name.as_str()).map(|entry| entry.config.clone()));
+        let old =
+            fabric.workshop.store.read(|state| state.connectors.get(name.as_str()).map(|entry| entry.config.clone()));
         unmask(&mut config, old.as_ref().unwrap_or(&Config::new()));
         replace(&fabric, &name, &config, old.is_some()).await
     };
@@ -216,7 +227,8 @@ async fn put_config(fabric: Fabric, name: web::Path<String>, body: web::Bytes) -
 async fn patch_config(fabric: Fabric, name: web::Path<String>, body: web::Bytes) -> HttpResponse {
     let changed = async {
         let patch: Map<String, Value> = parse(&body)?;
-        let old = fabric.workshop.store.read(|state| state.connectors.get(name.as_str()).map(|entry| entry.config.clone()));
+        let old =
+            fabric.workshop.store.read(|state| state.connectors.get(name.as_str()).map(|entry| entry.config.clone()));
         let old = old.ok_or_else(|| not_found(&name))?;
         let (removed, set): (Map<_, _>, Map<_, _>) = patch.into_iter().partition(|(_, value)| value.is_null());
         let mut set = flat(set)?;

@@ -41,8 +41,12 @@ fn shown(status: Option<&Status>, target: Target, note: Option<String>) -> Map<S
 /// The body of `GET /connectors/{name}/status`; `state` at the top is the honest roll-up of connector and tasks.
 pub(super) fn status_of(fabric: &Fabric, name: &str) -> Value {
     let (entry, own, tasks) = fabric.workshop.store.read(|state| {
-        let tasks: Vec<(u32, Status)> =
-            state.task_status.iter().filter(|(id, _)| id.0 == name).map(|(id, status)| (id.1, status.clone())).collect();
+        let tasks: Vec<(u32, Status)> = state
+            .task_status
+            .iter()
+            .filter(|(id, _)| id.0 == name)
+            .map(|(id, status)| (id.1, status.clone()))
+            .collect();
         (state.connectors.get(name).cloned(), state.connector_status.get(name).cloned(), tasks)
     });
     let Some(entry) = entry else { return Value::Null };
@@ -86,7 +90,10 @@ async fn task_status(fabric: Fabric, path: web::Path<(String, u32)>) -> HttpResp
     let (name, task) = path.into_inner();
     let all = status_of(&fabric, &name);
     let found = all["tasks"].as_array().and_then(|tasks| tasks.iter().find(|t| t["id"] == json!(task)));
-    found.map_or_else(|| error(404, format!("No status found for task {name}-{task}")), |task| HttpResponse::Ok().json(task))
+    found.map_or_else(
+        || error(404, format!("No status found for task {name}-{task}")),
+        |task| HttpResponse::Ok().json(task),
+    )
 }
 
 async fn restart(fabric: Fabric, name: web::Path<String>, request: HttpRequest) -> HttpResponse {
@@ -110,7 +117,7 @@ async fn restart(fabric: Fabric, name: web::Path<String>, request: HttpRequest) 
 async fn restart_task(fabric: Fabric, path: web::Path<(String, u32)>) -> HttpResponse {
     let (name, task) = path.into_inner();
     let entry = fabric.workshop.store.read(|state| state.connectors.get(&name).cloned());
-    if !entry.is_some_and(|entry| task < super::connectors::shape(&fabric, &entry).1) {
+    if entry.is_none_or(|entry| task >= super::connectors::shape(&fabric, &entry).1) {
         return error(404, format!("Unknown task: {name}-{task}"));
     }
     // A task is a part of its connector here: the connector's tasks start anew together.
@@ -147,7 +154,12 @@ async fn offsets(fabric: Fabric, name: web::Path<String>) -> HttpResponse {
     let entry = fabric.workshop.store.read(|state| state.connectors.get(name.as_str()).cloned());
     let Some(entry) = entry else { return not_found(&name) };
     if super::connectors::shape(&fabric, &entry).0 == Some(Kind::Sink) {
-        return error(501, format!("Offsets of the sink {name} are those of its consumer group connect-{name}; read them with Kafka's tools."));
+        return error(
+            501,
+            format!(
+                "Offsets of the sink {name} are those of its consumer group connect-{name}; read them with Kafka's tools."
+            ),
+        );
     }
     match SourceOffsets::new(fabric.workshop.store.kafka.clone(), &name).load_all().await {
         Ok(all) => {

@@ -37,12 +37,14 @@ async fn health(fabric: Fabric) -> HttpResponse {
         HttpResponse::Ok().json(json!({"status": "healthy", "message": message, "dependencies": dependencies}))
     } else {
         let message = "Worker is still starting up.";
-        HttpResponse::ServiceUnavailable().json(json!({"status": "starting", "message": message, "dependencies": dependencies}))
+        HttpResponse::ServiceUnavailable()
+            .json(json!({"status": "starting", "message": message, "dependencies": dependencies}))
     }
 }
 
 fn error(code: u16, message: impl Into<String>) -> HttpResponse {
-    let status = actix_web::http::StatusCode::from_u16(code).unwrap_or(actix_web::http::StatusCode::INTERNAL_SERVER_ERROR);
+    let status =
+        actix_web::http::StatusCode::from_u16(code).unwrap_or(actix_web::http::StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);
     if code == 503 {
         response.insert_header(("Retry-After", "2"));
@@ -60,6 +62,7 @@ fn kafka_error(cause: &KafkaError) -> HttpResponse {
 
 /// `None` when the state is complete; else the answer to any question about it.
 fn loading(fabric: &Fabric) -> Option<HttpResponse> {
-    (!fabric.workshop.store.is_loaded())
-        .then(|| error(503, "The worker has not read its configuration topic yet; GET /health/ready says what it waits for."))
+    (!fabric.workshop.store.is_loaded()).then(|| {
+        error(503, "The worker has not read its configuration topic yet; GET /health/ready says what it waits for.")
+    })
 }

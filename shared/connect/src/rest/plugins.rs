@@ -30,7 +30,8 @@ fn find(fabric: &Fabric, name: &str) -> Result<Plugin, HttpResponse> {
 async fn describe(fabric: Fabric, name: web::Path<String>) -> HttpResponse {
     match find(&fabric, &name) {
         Ok(plugin) => {
-            let list: Vec<Value> = keys(&plugin).iter().enumerate().map(|(order, key)| definition(key, order)).collect();
+            let list: Vec<Value> =
+                keys(&plugin).iter().enumerate().map(|(order, key)| definition(key, order)).collect();
             HttpResponse::Ok().json(list)
         }
         Err(refused) => refused,
