@@ -1,5 +1,5 @@
 //! The whole suite on real servers: a rating inserted into PostgreSQL arrives in every place, also when every service is
-//! killed once while ratings flow.
+//! killed once, and stopped once, while ratings flow.
 
 mod observed;
 mod workload;
@@ -13,6 +13,8 @@ use workload::Workload;
 
 /// How long everything may take to be equal after the last change.
 const QUIET_LIMIT: Duration = Duration::from_secs(120);
+/// A service that is asked to stop ends within this time, whatever it has in hand.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// Warnings that the start explains, and the article's old property names.
 const EXPECTED: [&str; 2] = ["dependency is down", "is the old name of"];
 
@@ -27,9 +29,11 @@ struct Suite {
 
 impl Suite {
     async fn start() -> Result<Suite> {
-        let set = ServerSet { kafka: true, elasticsearch: true, cassandra: true, influxdb: true, ..ServerSet::default() };
+        let set =
+            ServerSet { kafka: true, elasticsearch: true, cassandra: true, influxdb: true, ..ServerSet::default() };
         let (cluster_sql, databases) = demo::databases();
-        let options = PostgresOptions { password: demo::PASSWORD.into(), databases, cluster_sql, ..PostgresOptions::default() };
+        let options =
+            PostgresOptions { password: demo::PASSWORD.into(), databases, cluster_sql, ..PostgresOptions::default() };
         let (stack, postgres, inbox) = tokio::try_join!(Stack::start(set), Postgres::start(options), Inbox::start())?;
         let kafka = stack.kafka.as_ref().context("kafka")?.bootstrap();
         let registry = start("schema-registry", &kafka, "http://127.0.0.1:1", Vec::new()).await?;
@@ -91,7 +95,12 @@ impl Suite {
 }
 
 async fn start(name: &str, kafka: &str, registry: &str, env: Vec<(String, String)>) -> Result<Service> {
-    let options = ServiceOptions { kafka: kafka.to_owned(), schema_registry: registry.to_owned(), env, ..ServiceOptions::default() };
+    let options = ServiceOptions {
+        kafka: kafka.to_owned(),
+        schema_registry: registry.to_owned(),
+        env,
+        ..ServiceOptions::default()
+    };
     service(name, options).await
 }
 
@@ -103,14 +112,32 @@ async fn agrees(observer: &Observer, suite: &Suite) -> Result<()> {
         if differences.is_empty() {
             return Ok(());
         }
-        ensure!(Instant::now() < end, "not equal after {QUIET_LIMIT:?}:\n{}\n{}", differences.join("\n"), suite.log_ends());
+        ensure!(
+            Instant::now() < end,
+            "not equal after {QUIET_LIMIT:?}:\n{}\n{}",
+            differences.join("\n"),
+            suite.log_ends()
+        );
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
+/// Ends each service once, one after the other, while ratings flow.
+async fn under_load(suite: &mut Suite, mut workload: Workload, end: impl Fn(&mut Service)) -> Result<Workload> {
+    let writer = tokio::spawn(async move {
+        workload.run(Duration::from_secs(20)).await?;
+        anyhow::Ok(workload)
+    });
+    for (name, service) in &mut suite.services {
+        end(service);
+        service.restart().await.with_context(|| format!("{name} does not come back"))?;
+    }
+    writer.await?
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_rating_arrives_everywhere_also_when_every_service_is_killed_once() -> Result<()> {
-    let mut suite = Suite::start().await?;
+async fn every_rating_arrives_everywhere_also_when_every_service_is_killed_or_stopped() -> Result<()> {
+    let mut suite = Box::pin(Suite::start()).await?;
     suite.register().await?;
     let mut workload = Workload::connect(&suite.postgres).await?;
     let observer = Observer::connect(&suite.postgres, &suite.addresses, &suite.url("rate-aggregator")?).await?;
@@ -126,20 +153,22 @@ async fn every_rating_arrives_everywhere_also_when_every_service_is_killed_once(
     }
     assert!(lines.is_empty(), "unexpected log lines:\n{}", lines.join("\n"));
     observer.streams_about_the_services_flow().await?;
+    observer.contracts_hold(&suite.url("schema-registry")?).await?;
 
-    let writer = tokio::spawn(async move {
-        workload.run(Duration::from_secs(20)).await?;
-        anyhow::Ok(workload)
-    });
-    for (name, service) in &mut suite.services {
-        service.kill_9();
-        service.restart().await.with_context(|| format!("{name} after kill -9"))?;
-    }
-    let workload = writer.await??;
+    let workload = under_load(&mut suite, workload, Service::kill_9).await?;
     agrees(&observer, &suite).await?;
     let repeated = suite.inbox.messages().len() - workload.low();
     println!("{} low ratings, {repeated} mails repeated with the same Message-ID", workload.low());
     // One kill of notification: what was with the server at that moment, at most the mails in flight.
     assert!(repeated <= 4, "{repeated} mails were repeated");
+
+    let workload = under_load(&mut suite, workload, |service| {
+        let start = Instant::now();
+        service.stop();
+        assert!(start.elapsed() < STOP_LIMIT, "{} took {:?} to stop", service.url(), start.elapsed());
+    })
+    .await?;
+    agrees(&observer, &suite).await?;
+    assert_eq!(suite.inbox.messages().len() - workload.low(), repeated, "a clean stop repeats no mail");
     Ok(())
 }

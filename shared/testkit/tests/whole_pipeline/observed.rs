@@ -17,6 +17,15 @@ type Ratings = BTreeMap<i64, (String, String, i32, Option<String>)>;
 type Events = BTreeMap<i64, (i64, String, Option<String>)>;
 type Counts = BTreeMap<String, i64>;
 
+/// Subjects of the demo and their contracts.
+const CONTRACTS: [(&str, &str); 5] = [
+    ("ratingserver.rating.rates-value", include_str!("../../../../proto/ratingserver.rating.rates.avsc")),
+    ("customer-events-customer_events-key", include_str!("../../../../proto/customer-events-customer_events.key.avsc")),
+    ("customer-events-customer_events-value", include_str!("../../../../proto/customer-events-customer_events.avsc")),
+    ("RATES-value", include_str!("../../../../proto/RATES.avsc")),
+    ("RATES_COUNT-value", include_str!("../../../../proto/RATES_COUNT.avsc")),
+];
+
 /// Readers of all targets.
 pub(crate) struct Observer {
     ratings: PgPool,
@@ -57,13 +66,20 @@ impl Observer {
 
     async fn ratings(&self) -> Result<Ratings> {
         let rows: Vec<(i64, String, String, i32, Option<String>)> =
-            sqlx::query_as("SELECT id, product, country_name, rate, comment FROM rating.rates").fetch_all(&self.ratings).await?;
-        Ok(rows.into_iter().map(|(id, product, country, rate, comment)| (id, (product, country, rate, comment))).collect())
+            sqlx::query_as("SELECT id, product, country_name, rate, comment FROM rating.rates")
+                .fetch_all(&self.ratings)
+                .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(id, product, country, rate, comment)| (id, (product, country, rate, comment)))
+            .collect())
     }
 
     async fn events(&self) -> Result<Events> {
         let rows: Vec<(i64, i64, String, Option<String>)> =
-            sqlx::query_as("SELECT id, customer_id, event_type, product FROM customer_events").fetch_all(&self.customers).await?;
+            sqlx::query_as("SELECT id, customer_id, event_type, product FROM customer_events")
+                .fetch_all(&self.customers)
+                .await?;
         Ok(rows.into_iter().map(|(id, customer, kind, product)| (id, (customer, kind, product))).collect())
     }
 
@@ -99,16 +115,22 @@ impl Observer {
         let Ok(answer) = self.cassandra.query_unpaged(query, ()).await else { return Ok(Events::new()) };
         let rows = answer.into_rows_result()?;
         let rows = rows.rows::<(i64, i64, String, Option<String>)>()?;
-        rows.map(|row| row.map(|(id, customer, kind, product)| (id, (customer, kind, product))).map_err(Into::into)).collect()
+        rows.map(|row| row.map(|(id, customer, kind, product)| (id, (customer, kind, product))).map_err(Into::into))
+            .collect()
     }
 
     async fn pulled(&self) -> Result<Counts> {
         let body = json!({"sql": "SELECT * FROM RATES_COUNT;"});
         let text = self.http.post(format!("{}/query-stream", self.aggregator)).json(&body).send().await?.text().await?;
         let mut lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let Some(header) = lines.next().filter(|header| header["columnNames"].is_array()) else { return Ok(Counts::new()) };
-        let names: Vec<&str> = header["columnNames"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let position = |name: &str| names.iter().position(|n| n.eq_ignore_ascii_case(name)).with_context(|| format!("{name} in {names:?}"));
+        let Some(header) = lines.next().filter(|header| header["columnNames"].is_array()) else {
+            return Ok(Counts::new());
+        };
+        let names: Vec<&str> =
+            header["columnNames"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let position = |name: &str| {
+            names.iter().position(|n| n.eq_ignore_ascii_case(name)).with_context(|| format!("{name} in {names:?}"))
+        };
         let (country, count) = (position("COUNTRY_NAME")?, position("KSQL_COL_0")?);
         let row = |row: Value| Some((row[country].as_str()?.to_owned(), row[count].as_i64()?));
         Ok(lines.filter_map(row).collect())
@@ -116,11 +138,16 @@ impl Observer {
 
     async fn flux(&self, query: &str) -> Result<Vec<Vec<String>>> {
         let url = format!("{}/api/v2/query?org={ORG}", self.influxdb);
-        let request = self.http.post(url).header("Authorization", format!("Token {TOKEN}")).header("Accept", "application/csv");
+        let request =
+            self.http.post(url).header("Authorization", format!("Token {TOKEN}")).header("Accept", "application/csv");
         let answer = request.header("Content-Type", "application/vnd.flux").body(query.to_owned()).send().await?;
         ensure!(answer.status().is_success(), "InfluxDB answers {}: {}", answer.status(), answer.text().await?);
         let text = answer.text().await?;
-        Ok(text.lines().filter(|line| !line.trim().is_empty()).map(|line| line.split(',').map(str::to_owned).collect()).collect())
+        Ok(text
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .map(|line| line.split(',').map(str::to_owned).collect())
+            .collect())
     }
 
     /// The newest point of each country; one of 0 says that no rating is left.
@@ -148,10 +175,16 @@ impl Observer {
         let ids: BTreeSet<&str> = mails.iter().filter_map(|mail| mail.header("Message-ID")).collect();
         let subjects: BTreeSet<String> = mails.iter().filter_map(|mail| row(mail)).collect();
         let low: Vec<(i64, i32, String, String, Option<String>)> =
-            sqlx::query_as("SELECT id, rate, customer_name, product, comment FROM rating.rates WHERE rate < 3").fetch_all(&self.ratings).await?;
+            sqlx::query_as("SELECT id, rate, customer_name, product, comment FROM rating.rates WHERE rate < 3")
+                .fetch_all(&self.ratings)
+                .await?;
         let missing: Vec<i64> = low.iter().map(|row| row.0).filter(|id| !subjects.contains(&id.to_string())).collect();
         if !missing.is_empty() {
-            found.push(format!("{} low ratings without a mail, for example {:?}", missing.len(), missing.iter().take(5).collect::<Vec<_>>()));
+            found.push(format!(
+                "{} low ratings without a mail, for example {:?}",
+                missing.len(),
+                missing.iter().take(5).collect::<Vec<_>>()
+            ));
         }
         if ids.len() != subjects.len() {
             found.push(format!("{} Message-IDs for {} ratings", ids.len(), subjects.len()));
@@ -165,6 +198,17 @@ impl Observer {
                 found.push(format!("the mail of rating {id} lacks {customer:?}, {product:?} or {comment:?}: {text:?}"));
                 break;
             }
+        }
+        Ok(())
+    }
+
+    /// Golden: what is in the registry is what `proto/` says, so that a change of a contract is meant.
+    pub(crate) async fn contracts_hold(&self, registry: &str) -> Result<()> {
+        for (subject, contract) in CONTRACTS {
+            let url = format!("{registry}/subjects/{subject}/versions/latest/schema");
+            let found: Value = self.http.get(url).send().await?.json().await?;
+            let expected: Value = serde_json::from_str(contract)?;
+            ensure!(found == expected, "the schema of {subject} is not the one in proto/: {found}");
         }
         Ok(())
     }
@@ -195,7 +239,8 @@ fn compare<V: PartialEq + std::fmt::Debug, K: Ord + std::fmt::Debug>(
     held: &BTreeMap<K, V>,
     found: &mut Vec<String>,
 ) {
-    let wrong: Vec<&K> = expected.iter().filter(|(key, value)| held.get(key) != Some(value)).map(|(key, _)| key).collect();
+    let wrong: Vec<&K> =
+        expected.iter().filter(|(key, value)| held.get(key) != Some(value)).map(|(key, _)| key).collect();
     let extra: Vec<&K> = held.keys().filter(|key| !expected.contains_key(key)).collect();
     if let Some(first) = wrong.first().or(extra.first()) {
         found.push(format!(

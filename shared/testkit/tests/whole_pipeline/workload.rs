@@ -10,7 +10,18 @@ const RATINGS: i64 = 2000;
 const LOW: [i64; 3] = [0, 7, 13];
 const EVENTS: i64 = 500;
 const COUNTRIES: [&str; 12] = [
-    "Germany", "France", "Egypt", "Japan", "Brazil", "Canada", "India", "Kenya", "Côte d'Ivoire", "South Korea", "Bosnia and Herzegovina", "Åland",
+    "Germany",
+    "France",
+    "Egypt",
+    "Japan",
+    "Brazil",
+    "Canada",
+    "India",
+    "Kenya",
+    "Côte d'Ivoire",
+    "South Korea",
+    "Bosnia and Herzegovina",
+    "Åland",
 ];
 
 /// Writer of one test; each run adds to what is there.
