@@ -163,7 +163,9 @@ async fn event(connection: &mut PgConnection) -> Result<()> {
     let name = format!("{} {}", FIRST_NAMES[number], LAST_NAMES[number]);
     let kind = pick(EVENTS);
     let product = (!matches!(kind, "login" | "logout")).then(|| pick(PRODUCTS));
-    let sql = "INSERT INTO customer_events (customer_id, customer_name, event_type, product, details) VALUES ($1, $2, $3, $4, $5)";
+    // The article's bulk connector sends the whole table at every poll: the demo's table stays small.
+    let sql = "INSERT INTO customer_events (customer_id, customer_name, event_type, product, details) \
+               SELECT $1, $2, $3, $4, $5 WHERE (SELECT count(*) FROM customer_events) < 5000";
     let details = pick(&["from a phone", "from a laptop", "came from search", "came from a newsletter"]);
     let query = sqlx::query(sql).bind(i64::try_from(number + 1)?).bind(name).bind(kind).bind(product).bind(details);
     query.execute(connection).await?;

@@ -2,8 +2,10 @@
 
 use crate::mapping::Mappings;
 use crate::sink::CassandraTarget;
-use ratestream_connect::{ConfigError, ConfigKey, Connector, ConnectorConfig, Descriptor, Kind, TaskContext, TaskError, ValueKind};
 use ValueKind::{Int, List, Long, Password, String as Text};
+use ratestream_connect::{
+    ConfigError, ConfigKey, Connector, ConnectorConfig, Descriptor, Kind, TaskContext, TaskError, ValueKind,
+};
 
 /// `com.datastax.oss.kafka.sink.CassandraSinkConnector`.
 pub(crate) struct CassandraSink;
@@ -21,8 +23,17 @@ const KEYS: &[ConfigKey] = &[
     key("auth.password", "", Password, "Password."),
     key("maxConcurrentRequests", "128", Int, "Statements in flight for each batch."),
     key("queryExecutionTimeout", "30", Int, "Seconds for one statement."),
-    key("keyspace.replication", "{'class': 'SimpleStrategy', 'replication_factor': 1}", Text, "Replication of keyspaces that this connector creates."),
-    ConfigKey::optional("topic.*", Text, "topic.<topic>.<keyspace>.<table>.mapping, .create, .consistencyLevel, .ttl, .nullToUnset, .deletesEnabled"),
+    key(
+        "keyspace.replication",
+        "{'class': 'SimpleStrategy', 'replication_factor': 1}",
+        Text,
+        "Replication of keyspaces that this connector creates.",
+    ),
+    ConfigKey::optional(
+        "topic.*",
+        Text,
+        "topic.<topic>.<keyspace>.<table>.mapping, .create, .consistencyLevel, .ttl, .nullToUnset, .deletesEnabled",
+    ),
     key("batch.size", "1000", Int, "Records written side by side."),
     key("linger.ms", "5", Long, "How long records wait for more."),
     ConfigKey::optional("maxNumberOfRecordsInBatch", Int, "Accepted; has no effect here."),

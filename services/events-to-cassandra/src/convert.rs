@@ -30,7 +30,9 @@ fn native_value(value: &Value, column: &NativeType) -> Option<CqlValue> {
         NativeType::SmallInt => CqlValue::SmallInt(integer()?.try_into().ok()?),
         NativeType::Int => CqlValue::Int(integer()?.try_into().ok()?),
         NativeType::BigInt => CqlValue::BigInt(integer()?),
-        NativeType::Varint => CqlValue::Varint(CqlVarint::from_signed_bytes_be(BigInt::from(integer()?).to_signed_bytes_be())),
+        NativeType::Varint => {
+            CqlValue::Varint(CqlVarint::from_signed_bytes_be(BigInt::from(integer()?).to_signed_bytes_be()))
+        }
         NativeType::Float => CqlValue::Float(value.as_f64()? as f32),
         NativeType::Double => CqlValue::Double(value.as_f64()?),
         NativeType::Decimal => decimal(value)?,
@@ -63,7 +65,8 @@ fn collection(value: &Value, column: &CollectionType<'_>) -> Result<Option<CqlVa
         (CollectionType::Map(key, inner), Value::Map(pairs)) => {
             let mut map = Vec::with_capacity(pairs.len());
             for (name, value) in pairs {
-                if let (Some(key), Some(value)) = (convert(&Value::String(name.clone()), key)?, convert(value, inner)?) {
+                if let (Some(key), Some(value)) = (convert(&Value::String(name.clone()), key)?, convert(value, inner)?)
+                {
                     map.push((key, value));
                 }
             }
@@ -119,11 +122,20 @@ mod tests {
     fn values_become_the_types_of_their_columns() {
         assert_eq!(native(Value::Long(5), NativeType::BigInt), Ok(Some(CqlValue::BigInt(5))));
         assert_eq!(native(Value::Int(5), NativeType::SmallInt), Ok(Some(CqlValue::SmallInt(5))));
-        assert_eq!(native("2026-11-23T00:00:00Z".into(), NativeType::Timestamp), Ok(Some(CqlValue::Timestamp(CqlTimestamp(1_795_392_000_000)))));
+        assert_eq!(
+            native("2026-11-23T00:00:00Z".into(), NativeType::Timestamp),
+            Ok(Some(CqlValue::Timestamp(CqlTimestamp(1_795_392_000_000))))
+        );
         assert_eq!(native(Value::Date(0), NativeType::Date), Ok(Some(CqlValue::Date(CqlDate(1 << 31)))));
         assert_eq!(native(Value::Null, NativeType::Text), Ok(None));
-        let list = ColumnType::Collection { frozen: false, typ: CollectionType::List(Box::new(ColumnType::Native(NativeType::Text))) };
-        assert_eq!(convert(&Value::Array(vec!["a".into()]), &list), Ok(Some(CqlValue::List(vec![CqlValue::Text("a".into())]))));
+        let list = ColumnType::Collection {
+            frozen: false,
+            typ: CollectionType::List(Box::new(ColumnType::Native(NativeType::Text))),
+        };
+        assert_eq!(
+            convert(&Value::Array(vec!["a".into()]), &list),
+            Ok(Some(CqlValue::List(vec![CqlValue::Text("a".into())])))
+        );
     }
 
     #[test]

@@ -61,12 +61,19 @@ impl Mappings {
             let place = name.strip_suffix(".mapping").unwrap_or(name);
             let mut parts = place.rsplitn(3, '.');
             let (Some(table), Some(keyspace), Some(topic)) = (parts.next(), parts.next(), parts.next()) else {
-                return Err((property, "Name the topic, keyspace and table: topic.<topic>.<keyspace>.<table>.mapping".into()));
+                return Err((
+                    property,
+                    "Name the topic, keyspace and table: topic.<topic>.<keyspace>.<table>.mapping".into(),
+                ));
             };
             let (columns, sources) = columns(text).map_err(|message| (property, message))?;
             let option = |option: &str| config.get(&format!("topic.{place}.{option}"));
             let flag = |name: &str| option(name).is_none_or(|text| !text.trim().eq_ignore_ascii_case("false"));
-            let ttl = option("ttl").map(|text| text.trim().parse::<i32>().map_err(|_| (format!("topic.{place}.ttl"), format!("Invalid value {text}: seconds"))));
+            let ttl = option("ttl").map(|text| {
+                text.trim()
+                    .parse::<i32>()
+                    .map_err(|_| (format!("topic.{place}.ttl"), format!("Invalid value {text}: seconds")))
+            });
             all.push(Mapping {
                 topic: topic.to_owned(),
                 keyspace: keyspace.to_owned(),
@@ -89,7 +96,8 @@ impl Mappings {
 
     /// The row that a record becomes in one table; a topic mapped to several tables has several.
     pub(crate) fn rows(&self, record: &SinkRecord) -> Result<Vec<Row>, Reject> {
-        let mine: Vec<usize> = (0..self.0.len()).filter(|at| self.0.get(*at).is_some_and(|m| *m.topic == *record.topic)).collect();
+        let mine: Vec<usize> =
+            (0..self.0.len()).filter(|at| self.0.get(*at).is_some_and(|m| *m.topic == *record.topic)).collect();
         if mine.is_empty() {
             return Err(Reject(format!("no mapping for the topic {}", record.topic)));
         }
@@ -140,9 +148,8 @@ impl Source {
             Source::ValueField(name) => record.field(name).cloned(),
             Source::Date(inner) => match inner.read(record)? {
                 Value::Timestamp(micros) => Some(Value::Date(micros.div_euclid(DAY_MICROS) as i32)),
-                Value::String(text) => {
-                    ratestream_avro::time::parse_timestamp(&text).map(|micros| Value::Date(micros.div_euclid(DAY_MICROS) as i32))
-                }
+                Value::String(text) => ratestream_avro::time::parse_timestamp(&text)
+                    .map(|micros| Value::Date(micros.div_euclid(DAY_MICROS) as i32)),
                 Value::Date(day) => Some(Value::Date(day)),
                 _ => None,
             },
@@ -152,7 +159,8 @@ impl Source {
 
 fn columns(text: &str) -> Result<(Vec<String>, Vec<Source>), String> {
     let pairs = text.split(',').map(|pair| {
-        let (column, source) = pair.split_once('=').ok_or_else(|| format!("Invalid mapping {}: write column=source", pair.trim()))?;
+        let (column, source) =
+            pair.split_once('=').ok_or_else(|| format!("Invalid mapping {}: write column=source", pair.trim()))?;
         Ok((column.trim().to_owned(), Source::parse(source)?))
     });
     let pairs: Vec<(String, Source)> = pairs.collect::<Result<_, String>>()?;
@@ -168,7 +176,8 @@ mod tests {
     const PLACE: &str = "topic.customer-events-customer_events.ratestream.customer_events";
 
     fn mappings(properties: &[(&str, &str)]) -> Result<Mappings, Mistake> {
-        let given: BTreeMap<String, String> = properties.iter().map(|(k, v)| (format!("{PLACE}.{k}"), (*v).to_owned())).collect();
+        let given: BTreeMap<String, String> =
+            properties.iter().map(|(k, v)| (format!("{PLACE}.{k}"), (*v).to_owned())).collect();
         Mappings::new(&ConnectorConfig::new(given, &[]))
     }
 
@@ -187,8 +196,15 @@ mod tests {
 
     #[test]
     fn a_row_is_read_from_key_and_value_with_its_day() {
-        let mappings = mappings(&[("mapping", "id=key, customer_id=value.customer_id, day=date(value.created_on), note=value.note")]).unwrap();
-        let row = Record::from_pairs("e", [("customer_id", 5i64.into()), ("created_on", Value::Timestamp(DAY_MICROS * 3 + 5)), ("note", Value::Null)]);
+        let mappings = mappings(&[(
+            "mapping",
+            "id=key, customer_id=value.customer_id, day=date(value.created_on), note=value.note",
+        )])
+        .unwrap();
+        let row = Record::from_pairs(
+            "e",
+            [("customer_id", 5i64.into()), ("created_on", Value::Timestamp(DAY_MICROS * 3 + 5)), ("note", Value::Null)],
+        );
         let rows = mappings.rows(&record(Payload::Row { row, unchanged: vec![] })).unwrap();
         assert_eq!(mappings.0[0].keyspace, "ratestream");
         assert_eq!(rows[0].values, [Some(Value::Long(7)), Some(Value::Long(5)), Some(Value::Date(3)), None]);
@@ -209,6 +225,8 @@ mod tests {
         assert!(mappings(&[("mapping", "id=x.y")]).unwrap_err().1.contains("Invalid source x.y"));
         assert!(mappings(&[]).unwrap_err().1.contains("Missing required configuration"));
         let gone = record(Payload::Deleted { before: None });
-        assert!(mappings(&[("mapping", "id=key"), ("deletesEnabled", "false")]).unwrap().rows(&gone).unwrap().is_empty());
+        assert!(
+            mappings(&[("mapping", "id=key"), ("deletesEnabled", "false")]).unwrap().rows(&gone).unwrap().is_empty()
+        );
     }
 }

@@ -109,13 +109,19 @@ impl CassandraTarget {
             return Err(TaskError::Config {
                 code: "CAS001",
                 cause: format!("Cassandra has no table {}.", statement::table(mapping)),
-                fix: format!("Create it, or set topic.{}.{}.{}.create.", mapping.topic, mapping.keyspace, mapping.table),
+                fix: format!(
+                    "Create it, or set topic.{}.{}.{}.create.",
+                    mapping.topic, mapping.keyspace, mapping.table
+                ),
             });
         };
         let primary_key: Vec<String> = table.partition_key.iter().chain(&table.clustering_key).cloned().collect();
         let position = |column: &String| {
             mapping.columns.iter().position(|mapped| mapped == column).ok_or_else(|| {
-                invalid(&format!("topic.{}.….mapping", mapping.topic), &format!("the column {column} of the primary key is not mapped"))
+                invalid(
+                    &format!("topic.{}.….mapping", mapping.topic),
+                    &format!("the column {column} of the primary key is not mapped"),
+                )
             })
         };
         let key = primary_key.iter().map(position).collect::<Result<_, _>>()?;
@@ -128,9 +134,9 @@ impl CassandraTarget {
 
     async fn prepare(&self, session: &Session, text: &str, mapping: &Mapping) -> Result<PreparedStatement, TaskError> {
         let mut prepared = session.prepare(text).await.map_err(|error| match error {
-            PrepareError::AllAttemptsFailed { first_attempt: RequestAttemptError::DbError(DbError::Invalid | DbError::SyntaxError, cause) } => {
-                invalid(&format!("topic.{}.….mapping", mapping.topic), &format!("{cause} ({text})"))
-            }
+            PrepareError::AllAttemptsFailed {
+                first_attempt: RequestAttemptError::DbError(DbError::Invalid | DbError::SyntaxError, cause),
+            } => invalid(&format!("topic.{}.….mapping", mapping.topic), &format!("{cause} ({text})")),
             error => TaskError::transient(error),
         })?;
         prepared.set_consistency(consistency(&mapping.consistency)?);
@@ -153,7 +159,11 @@ impl CassandraTarget {
 impl Open {
     async fn execute(&self, row: &Row) -> Result<(), StatementError> {
         let Some(table) = self.tables.get(row.mapping) else { return Ok(()) };
-        let (statement, values) = if row.is_delete { (&table.delete, table.delete_values(row)) } else { (&table.insert, table.insert_values(row)) };
+        let (statement, values) = if row.is_delete {
+            (&table.delete, table.delete_values(row))
+        } else {
+            (&table.insert, table.insert_values(row))
+        };
         let values = values.map_err(StatementError::Refused)?;
         match self.session.execute_unpaged(statement, values).await {
             Ok(_) => Ok(()),
@@ -171,7 +181,9 @@ impl Table {
         for (value, spec) in row.values.iter().zip(specs.iter()) {
             values.push(match value {
                 None => MaybeUnset::Unset,
-                Some(value) => MaybeUnset::Set(convert(value, spec.typ()).map_err(|cause| format!("column {}: {cause}", spec.name()))?),
+                Some(value) => MaybeUnset::Set(
+                    convert(value, spec.typ()).map_err(|cause| format!("column {}: {cause}", spec.name()))?,
+                ),
             });
         }
         for position in &self.key {
@@ -191,7 +203,10 @@ impl Table {
             let value = row.values.get(*position).and_then(Option::as_ref).unwrap_or(&Value::Null);
             let bound = convert(value, spec.typ()).map_err(|cause| format!("column {}: {cause}", spec.name()))?;
             let bound = bound.ok_or_else(|| {
-                format!("the deleted record does not tell the column {} of the primary key; REPLICA IDENTITY FULL would", spec.name())
+                format!(
+                    "the deleted record does not tell the column {} of the primary key; REPLICA IDENTITY FULL would",
+                    spec.name()
+                )
             })?;
             values.push(MaybeUnset::Set(Some(bound)));
         }
@@ -202,7 +217,9 @@ impl Table {
 fn classify(error: ExecutionError, statement: &str) -> StatementError {
     match error {
         ExecutionError::BadQuery(error) => StatementError::Refused(error.to_string()),
-        ExecutionError::LastAttemptError(RequestAttemptError::SerializationError(error)) => StatementError::Refused(error.to_string()),
+        ExecutionError::LastAttemptError(RequestAttemptError::SerializationError(error)) => {
+            StatementError::Refused(error.to_string())
+        }
         ExecutionError::LastAttemptError(RequestAttemptError::DbError(kind, cause)) => match kind {
             DbError::Invalid | DbError::SyntaxError | DbError::FunctionFailure { .. } => StatementError::Refused(cause),
             DbError::Unauthorized | DbError::AuthenticationError => StatementError::Denied(TaskError::Config {
@@ -232,7 +249,11 @@ fn consistency(text: &str) -> Result<Consistency, TaskError> {
 }
 
 fn invalid(key: &str, message: &str) -> TaskError {
-    TaskError::Config { code: "CON001", cause: format!("'{key}': {message}."), fix: "Change it with PUT /connectors/<name>/config.".into() }
+    TaskError::Config {
+        code: "CON001",
+        cause: format!("'{key}': {message}."),
+        fix: "Change it with PUT /connectors/<name>/config.".into(),
+    }
 }
 
 #[async_trait::async_trait(?Send)]

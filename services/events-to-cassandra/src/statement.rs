@@ -36,10 +36,16 @@ mod tests {
 
     #[test]
     fn names_are_quoted_and_statements_carry_the_timestamp() {
-        let given = [("topic.t.ks.Tbl.mapping".to_owned(), "id=key, x\"y=value.z".to_owned()), ("topic.t.ks.Tbl.ttl".to_owned(), "60".to_owned())];
+        let given = [
+            ("topic.t.ks.Tbl.mapping".to_owned(), "id=key, x\"y=value.z".to_owned()),
+            ("topic.t.ks.Tbl.ttl".to_owned(), "60".to_owned()),
+        ];
         let mappings = Mappings::new(&ConnectorConfig::new(given.into(), &[])).unwrap();
         let mapping = &mappings.0[0];
-        assert_eq!(insert(mapping), "INSERT INTO ks.\"Tbl\" (id, \"x\"\"y\") VALUES (?, ?) USING TIMESTAMP ? AND TTL 60");
+        assert_eq!(
+            insert(mapping),
+            "INSERT INTO ks.\"Tbl\" (id, \"x\"\"y\") VALUES (?, ?) USING TIMESTAMP ? AND TTL 60"
+        );
         assert_eq!(delete(mapping, &["id".into()]), "DELETE FROM ks.\"Tbl\" USING TIMESTAMP ? WHERE id = ?");
     }
 }

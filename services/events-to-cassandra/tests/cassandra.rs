@@ -39,7 +39,10 @@ impl Target {
     where
         T: for<'f, 'm> scylla::deserialize::row::DeserializeRow<'f, 'm> + 'static,
     {
-        let answer = self.session.query_unpaged(format!("SELECT {what}").replace("$", &format!("{}.{table}", self.keyspace)), ()).await?;
+        let answer = self
+            .session
+            .query_unpaged(format!("SELECT {what}").replace("$", &format!("{}.{table}", self.keyspace)), ())
+            .await?;
         Ok(answer.into_rows_result()?.rows::<T>()?.collect::<Result<_, _>>()?)
     }
 
@@ -62,13 +65,16 @@ impl Target {
 }
 
 fn event(id: i64, customer: Option<i64>, created_ms: i64, kind: &str, details: Option<&str>) -> Record {
-    Record::from_pairs("e", [
-        ("id", id.into()),
-        ("customer_id", customer.map_or(Value::Null, Value::from)),
-        ("created_on", Value::Timestamp(created_ms * 1000)),
-        ("event_type", kind.into()),
-        ("details", details.map_or(Value::Null, Value::from)),
-    ])
+    Record::from_pairs(
+        "e",
+        [
+            ("id", id.into()),
+            ("customer_id", customer.map_or(Value::Null, Value::from)),
+            ("created_on", Value::Timestamp(created_ms * 1000)),
+            ("event_type", kind.into()),
+            ("details", details.map_or(Value::Null, Value::from)),
+        ],
+    )
 }
 
 fn flat(writer: &Writer, event: Record) -> Outgoing {
@@ -78,7 +84,11 @@ fn flat(writer: &Writer, event: Record) -> Outgoing {
 
 fn change(writer: &Writer, op: &str, lsn: i64, before: Option<Record>, after: Option<Record>) -> Outgoing {
     let id = before.iter().chain(&after).find_map(|row| row.get("id")?.as_i64()).unwrap_or(0);
-    Outgoing { key: Some(lab::text_key(id)), value: Some(envelope(writer, op, lsn, before, after)), ..Outgoing::default() }
+    Outgoing {
+        key: Some(lab::text_key(id)),
+        value: Some(envelope(writer, op, lsn, before, after)),
+        ..Outgoing::default()
+    }
 }
 
 #[tokio::test]
@@ -115,7 +125,10 @@ async fn newest_first(lab: &Lab, target: &Target) -> Result<()> {
     ensure!(count == [(300,)], "{count:?}");
     let letters = lab.read(&format!("dlq-{topic}"), 1)?;
     let cause = &letters[0].headers["__connect.errors.exception.message"];
-    ensure!(letters[0].key.as_deref() == Some(b"9000") && cause.contains("customer_id") && cause.contains("primary key"), "{letters:?}");
+    ensure!(
+        letters[0].key.as_deref() == Some(b"9000") && cause.contains("customer_id") && cause.contains("primary key"),
+        "{letters:?}"
+    );
     ensure!(lab.count(&format!("dlq-{topic}"))? == 1);
     Ok(())
 }
@@ -127,29 +140,43 @@ async fn changes_by_position(lab: &Lab, target: &Target) -> Result<()> {
     lab.connector(&topic, &target.config(&topic, "changes")).await?;
     let row = |id: i64, kind: &str| Some(event(id, Some(5), MIDNIGHT + id, kind, Some("d")));
     let gone = |id: i64| Outgoing { key: Some(lab::text_key(id)), ..Outgoing::default() };
-    lab.send(&topic, [
-        change(&writer, "c", 100, None, row(1, "first")),
-        change(&writer, "u", 200, row(1, "first"), row(1, "second")),
-        change(&writer, "c", 300, None, row(2, "kept")),
-        change(&writer, "c", 400, None, row(3, "doomed")),
-        change(&writer, "d", 500, row(3, "doomed"), None),
-        gone(3),
-        change(&writer, "c", 600, None, row(4, "doomed")),
-        change(&writer, "d", 700, row(4, "doomed"), None),
-        gone(4),
-        change(&writer, "c", 800, None, row(4, "again")),
-    ])?;
+    lab.send(
+        &topic,
+        [
+            change(&writer, "c", 100, None, row(1, "first")),
+            change(&writer, "u", 200, row(1, "first"), row(1, "second")),
+            change(&writer, "c", 300, None, row(2, "kept")),
+            change(&writer, "c", 400, None, row(3, "doomed")),
+            change(&writer, "d", 500, row(3, "doomed"), None),
+            gone(3),
+            change(&writer, "c", 600, None, row(4, "doomed")),
+            change(&writer, "d", 700, row(4, "doomed"), None),
+            gone(4),
+            change(&writer, "c", 800, None, row(4, "again")),
+        ],
+    )?;
     lab.wait_consumed(&topic, &topic).await?;
     let expected = BTreeMap::from([(1, "second".to_owned()), (2, "kept".to_owned()), (4, "again".to_owned())]);
-    let read = async || anyhow::Ok(target.rows::<(i64, String)>("changes", "id, event_type FROM $").await?.into_iter().collect::<BTreeMap<_, _>>());
+    let read = async || {
+        anyhow::Ok(
+            target
+                .rows::<(i64, String)>("changes", "id, event_type FROM $")
+                .await?
+                .into_iter()
+                .collect::<BTreeMap<_, _>>(),
+        )
+    };
     ensure!(read().await? == expected, "{:?}", read().await?);
     // Older news of the same rows: nothing is undone, nobody rises from the dead.
-    lab.send(&topic, [
-        change(&writer, "c", 100, None, row(1, "first")),
-        change(&writer, "c", 400, None, row(3, "doomed")),
-        change(&writer, "d", 700, row(4, "doomed"), None),
-        gone(4),
-    ])?;
+    lab.send(
+        &topic,
+        [
+            change(&writer, "c", 100, None, row(1, "first")),
+            change(&writer, "c", 400, None, row(3, "doomed")),
+            change(&writer, "d", 700, row(4, "doomed"), None),
+            gone(4),
+        ],
+    )?;
     lab.wait_consumed(&topic, &topic).await?;
     ensure!(read().await? == expected, "after the replay: {:?}", read().await?);
     ensure!(lab.count(&format!("dlq-{topic}"))? == 0, "tombstones are no dead letters");

@@ -76,11 +76,17 @@ impl Influx {
             401 | 403 => WriteError::Denied(TaskError::Config {
                 code: "INF001",
                 cause: format!("InfluxDB refused the token with status {status}: {reason}."),
-                fix: format!("Set influxdb.token to a token that may write the bucket {} of {}.", self.bucket, self.org),
+                fix: format!(
+                    "Set influxdb.token to a token that may write the bucket {} of {}.",
+                    self.bucket, self.org
+                ),
             }),
             404 => WriteError::Denied(TaskError::Config {
                 code: "INF002",
-                cause: format!("InfluxDB does not know the bucket {} or the organisation {}: {reason}.", self.bucket, self.org),
+                cause: format!(
+                    "InfluxDB does not know the bucket {} or the organisation {}: {reason}.",
+                    self.bucket, self.org
+                ),
                 fix: format!("Create it: influx bucket create --org {} --name {}.", self.org, self.bucket),
             }),
             _ => WriteError::Again(format!("status {status}: {reason}")),

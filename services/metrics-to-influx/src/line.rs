@@ -99,12 +99,18 @@ mod tests {
         assert_eq!(line("rates", "DE", Field::Integer(3)), "rates,country=DE count=3i 42\n");
         assert_eq!(line("rates", "DE", Field::Float(3.0)), "rates,country=DE count=3.0 42\n");
         assert_eq!(line("rates", "DE", Field::Boolean(true)), "rates,country=DE count=true 42\n");
-        assert_eq!(line("rates", "DE", Field::Text("a \"b\" \\ c\nd".into())), "rates,country=DE count=\"a \\\"b\\\" \\\\ c\nd\" 42\n");
+        assert_eq!(
+            line("rates", "DE", Field::Text("a \"b\" \\ c\nd".into())),
+            "rates,country=DE count=\"a \\\"b\\\" \\\\ c\nd\" 42\n"
+        );
     }
 
     #[test]
     fn nothing_breaks_out_of_a_tag() {
-        assert_eq!(line("r t", "Côte d'Ivoire, a=b", Field::Integer(1)), "r\\ t,country=Côte\\ d'Ivoire\\,\\ a\\=b count=1i 42\n");
+        assert_eq!(
+            line("r t", "Côte d'Ivoire, a=b", Field::Integer(1)),
+            "r\\ t,country=Côte\\ d'Ivoire\\,\\ a\\=b count=1i 42\n"
+        );
         assert_eq!(line("r", "x\ny z=1i 7", Field::Integer(1)), "r,country=x\\ y\\ z\\=1i\\ 7 count=1i 42\n");
         assert_eq!(line("r", "end\\", Field::Integer(1)), "r,country=end/ count=1i 42\n");
     }

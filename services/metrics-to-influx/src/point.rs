@@ -34,7 +34,11 @@ impl Rules {
     pub(crate) fn new(config: &ConnectorConfig) -> Result<Rules, Mistake> {
         let time = match config.get("timestamp") {
             None | Some("record") => None,
-            Some(text) => Some(text.strip_prefix("value.").ok_or_else(|| invalid("timestamp", text, "use record or value.<field>"))?.to_owned()),
+            Some(text) => Some(
+                text.strip_prefix("value.")
+                    .ok_or_else(|| invalid("timestamp", text, "use record or value.<field>"))?
+                    .to_owned(),
+            ),
         };
         let deletes_are_zero = match config.get("deletes") {
             None | Some("zero") => true,
@@ -71,7 +75,9 @@ impl Rules {
 
     fn fields(&self, record: &SinkRecord, row: &Record) -> Result<Vec<(String, Field)>, Reject> {
         if self.fields.is_empty() {
-            let is_tag = |name: &str| self.tags.iter().any(|(_, source)| matches!(source, Source::ValueField(field) if field == name));
+            let is_tag = |name: &str| {
+                self.tags.iter().any(|(_, source)| matches!(source, Source::ValueField(field) if field == name))
+            };
             return Ok(row
                 .iter()
                 .filter(|(name, _)| !is_tag(name) && self.time.as_deref() != Some(name))
@@ -80,7 +86,8 @@ impl Rules {
         }
         let mut fields = Vec::with_capacity(self.fields.len());
         for (name, source) in &self.fields {
-            let value = value(record, source).ok_or_else(|| Reject(format!("the record has no {source:?} for the field {name}")))?;
+            let value = value(record, source)
+                .ok_or_else(|| Reject(format!("the record has no {source:?} for the field {name}")))?;
             fields.extend(field(value).map(|field| (name.clone(), field)));
         }
         Ok(fields)
@@ -150,7 +157,9 @@ fn field(value: &Value) -> Option<Field> {
         Value::Boolean(truth) => Some(Field::Boolean(*truth)),
         Value::Int(number) => Some(Field::Integer(i64::from(*number))),
         Value::Long(number) => Some(Field::Integer(*number)),
-        Value::Float(_) | Value::Double(_) | Value::Decimal { .. } => value.as_f64().filter(|n| n.is_finite()).map(Field::Float),
+        Value::Float(_) | Value::Double(_) | Value::Decimal { .. } => {
+            value.as_f64().filter(|n| n.is_finite()).map(Field::Float)
+        }
         other => Some(Field::Text(match other.to_json() {
             serde_json::Value::String(text) => text,
             json => json.to_string(),
@@ -185,14 +194,20 @@ mod tests {
         Payload::Row { row: Record::from_pairs("c", [("KSQL_COL_0", n.into())]), unchanged: vec![] }
     }
 
-    const PER_COUNTRY: [(&str, &str); 3] =
-        [("measurement.name.format", "rates_per_country"), ("tags", "country=key"), ("fields", "count=value.ksql_col_0")];
+    const PER_COUNTRY: [(&str, &str); 3] = [
+        ("measurement.name.format", "rates_per_country"),
+        ("tags", "country=key"),
+        ("fields", "count=value.ksql_col_0"),
+    ];
 
     #[test]
     fn counts_are_points_by_country_and_their_corrections_newer_points() {
         let rules = rules(&PER_COUNTRY).unwrap();
         let point = rules.point(&count(5, row(3))).unwrap().unwrap();
-        assert_eq!((point.measurement.as_str(), &point.tags[0].1[..], point.time_ns), ("rates_per_country", "Germany", 1_000_000_005));
+        assert_eq!(
+            (point.measurement.as_str(), &point.tags[0].1[..], point.time_ns),
+            ("rates_per_country", "Germany", 1_000_000_005)
+        );
         assert_eq!(point.fields, [("count".to_owned(), Field::Integer(3))]);
         let gone = rules.point(&count(6, Payload::Deleted { before: None })).unwrap().unwrap();
         assert_eq!((gone.fields[0].1.clone(), gone.time_ns), (Field::Integer(0), 1_000_000_006));
@@ -201,7 +216,10 @@ mod tests {
     #[test]
     fn without_a_list_every_value_that_is_no_tag_is_a_field() {
         let rules = rules(&[("tags", "value.name"), ("timestamp", "value.ts")]).unwrap();
-        let row = Record::from_pairs("m", [("ts", Value::Timestamp(7000)), ("name", "x".into()), ("value", 1.5.into()), ("none", Value::Null)]);
+        let row = Record::from_pairs(
+            "m",
+            [("ts", Value::Timestamp(7000)), ("name", "x".into()), ("value", 1.5.into()), ("none", Value::Null)],
+        );
         let point = rules.point(&count(1, Payload::Row { row, unchanged: vec![] })).unwrap().unwrap();
         assert_eq!(point.tags, [("name".to_owned(), "x".to_owned())]);
         assert_eq!((point.fields, point.time_ns), (vec![("value".to_owned(), Field::Float(1.5))], 7_000_001));

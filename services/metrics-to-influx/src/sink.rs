@@ -24,7 +24,12 @@ impl InfluxTarget {
 
     /// Writes points, whose first has index `first` in the batch. InfluxDB names a refused point only in words, and stores the
     /// others of its write; writing a point again is harmless, so halves are tried until the refused ones stand alone.
-    async fn divide(&self, points: &[&Point], first: usize, rejected: &mut Vec<(usize, String)>) -> Result<(), WriteError> {
+    async fn divide(
+        &self,
+        points: &[&Point],
+        first: usize,
+        rejected: &mut Vec<(usize, String)>,
+    ) -> Result<(), WriteError> {
         let mut lines = String::with_capacity(points.len() * 80);
         points.iter().for_each(|point| point.append(&mut lines));
         match self.client.write(&lines).await {

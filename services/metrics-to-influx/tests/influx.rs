@@ -31,7 +31,9 @@ impl Influx {
             self.at.bucket
         );
         let request = self.http.post(format!("{}/api/v2/query?org={}", self.at.url, self.at.org));
-        let request = request.header("authorization", format!("Token {}", self.at.token)).header("content-type", "application/vnd.flux");
+        let request = request
+            .header("authorization", format!("Token {}", self.at.token))
+            .header("content-type", "application/vnd.flux");
         let answer = request.header("accept", "application/csv").body(flux).send().await?;
         let (status, text) = (answer.status(), answer.text().await?);
         ensure!(status.is_success(), "{status}: {text}");
@@ -82,7 +84,11 @@ async fn records_are_points() -> Result<()> {
 }
 
 fn count(writer: &lab::Writer, country: &str, n: i64) -> Outgoing {
-    Outgoing { key: Some(country.into()), value: Some(writer.record(&[("KSQL_COL_0", n.into())])), ..Outgoing::default() }
+    Outgoing {
+        key: Some(country.into()),
+        value: Some(writer.record(&[("KSQL_COL_0", n.into())])),
+        ..Outgoing::default()
+    }
 }
 
 async fn counts_per_country(lab: &Lab, influx: &Influx) -> Result<()> {
@@ -104,15 +110,22 @@ async fn counts_per_country(lab: &Lab, influx: &Influx) -> Result<()> {
     // Every record is a point of its own, although many have the same millisecond.
     let points: BTreeMap<String, String> = told(&influx.query(&topic, "|> count()").await?);
     let newest: BTreeMap<String, String> = told(&influx.query(&topic, "|> last()").await?);
-    let expected = |a: &str, b: &str, peru: &str| BTreeMap::from([
-        ("Germany".to_owned(), a.to_owned()),
-        ("Côte d'Ivoire".to_owned(), b.to_owned()),
-        // The answer's cell is quoted; its comma cuts it in this reader, so it is looked for apart.
-        ("Peru".to_owned(), peru.to_owned()),
-    ]);
+    let expected = |a: &str, b: &str, peru: &str| {
+        BTreeMap::from([
+            ("Germany".to_owned(), a.to_owned()),
+            ("Côte d'Ivoire".to_owned(), b.to_owned()),
+            // The answer's cell is quoted; its comma cuts it in this reader, so it is looked for apart.
+            ("Peru".to_owned(), peru.to_owned()),
+        ])
+    };
     ensure!(points == expected("100", "100", "2"), "{points:?}");
     ensure!(newest == expected("100", "100", "0"), "{newest:?}");
-    let quoted = influx.query(&topic, "|> filter(fn: (r) => r.country == \"Korea, South = x\") |> count() |> drop(columns: [\"country\"])").await?;
+    let quoted = influx
+        .query(
+            &topic,
+            "|> filter(fn: (r) => r.country == \"Korea, South = x\") |> count() |> drop(columns: [\"country\"])",
+        )
+        .await?;
     ensure!(quoted.len() == 1 && quoted[0]["_value"] == "100", "{quoted:?}");
     Ok(())
 }
@@ -130,11 +143,18 @@ async fn a_field_of_another_type(lab: &Lab, influx: &Influx) -> Result<()> {
     let schema = |ty: &str| format!(r#"{{"type":"record","name":"X","fields":[{{"name":"x","type":"{ty}"}}]}}"#);
     let long = lab.writer(&format!("{topic}-long"), &schema("long")).await?;
     let text = lab.writer(&format!("{topic}-text"), &schema("string")).await?;
-    let number = |n: i64| Outgoing { key: Some(n.to_string().into()), value: Some(long.record(&[("x", n.into())])), ..Outgoing::default() };
+    let number = |n: i64| Outgoing {
+        key: Some(n.to_string().into()),
+        value: Some(long.record(&[("x", n.into())])),
+        ..Outgoing::default()
+    };
     lab.send(&topic, [number(0)])?;
     lab.wait_consumed(&topic, &topic).await?;
     let mut records: Vec<Outgoing> = (1..300).map(number).collect();
-    records.insert(100, Outgoing { key: Some("odd".into()), value: Some(text.record(&[("x", "many".into())])), ..Outgoing::default() });
+    records.insert(
+        100,
+        Outgoing { key: Some("odd".into()), value: Some(text.record(&[("x", "many".into())])), ..Outgoing::default() },
+    );
     lab.send(&topic, records)?;
     lab.wait_consumed(&topic, &topic).await?;
     let all = influx.query(&topic, "|> group() |> count()").await?;
@@ -148,12 +168,15 @@ async fn a_field_of_another_type(lab: &Lab, influx: &Influx) -> Result<()> {
 
 async fn metrics_of_a_service(lab: &Lab, influx: &Influx) -> Result<()> {
     let measurement = unique("service_metrics");
-    let config = influx.config("ratestream.metrics", &[
-        ("measurement.name.format", &measurement),
-        ("tags", "service=value.service,instance=value.instance,name=value.name,labels=value.labels"),
-        ("fields", "value=value.value"),
-        ("timestamp", "value.ts"),
-    ]);
+    let config = influx.config(
+        "ratestream.metrics",
+        &[
+            ("measurement.name.format", &measurement),
+            ("tags", "service=value.service,instance=value.instance,name=value.name,labels=value.labels"),
+            ("fields", "value=value.value"),
+            ("timestamp", "value.ts"),
+        ],
+    );
     lab.connector(&measurement, &config).await?;
     let names = "|> group(columns: [\"service\"]) |> distinct(column: \"name\")";
     let mut seen = Vec::new();
@@ -174,15 +197,22 @@ async fn a_wrong_token_is_told(lab: &Lab, influx: &Influx) -> Result<()> {
     lab.connector(&topic, &influx.config(&topic, &[("influxdb.token", "not-the-token")])).await?;
     let status = lab.wait_status(&topic, "FAILED").await?;
     let trace = status["trace"].as_str().unwrap_or_default();
-    ensure!(trace.contains("INF001") && trace.contains("influxdb.token") && !trace.contains("not-the-token"), "{trace}");
+    ensure!(
+        trace.contains("INF001") && trace.contains("influxdb.token") && !trace.contains("not-the-token"),
+        "{trace}"
+    );
     Ok(())
 }
 
 async fn transformations_are_refused(lab: &Lab, influx: &Influx) -> Result<()> {
     let topic = unique("transformed");
     lab.create_topic(&topic, 1).await?;
-    let route = [("transforms", "route"), ("transforms.route.type", "org.apache.kafka.connect.transforms.RegexRouter"),
-        ("transforms.route.regex", "(.*)"), ("transforms.route.replacement", "x")];
+    let route = [
+        ("transforms", "route"),
+        ("transforms.route.type", "org.apache.kafka.connect.transforms.RegexRouter"),
+        ("transforms.route.regex", "(.*)"),
+        ("transforms.route.replacement", "x"),
+    ];
     lab.connector(&topic, &influx.config(&topic, &route)).await?;
     let status = lab.wait_status(&topic, "FAILED").await?;
     ensure!(status["trace"].as_str().is_some_and(|trace| trace.contains("CON002")), "{status}");
@@ -198,7 +228,8 @@ async fn killed_in_mid_flow_nothing_is_missing() -> Result<()> {
     let writer = lab.writer(&format!("{topic}-value"), COUNT).await?;
     lab.connector(&topic, &influx.config(&topic, &[("batch.size", "500")])).await?;
     let started = std::time::Instant::now();
-    let records = |from: i64, to: i64| (from..=to).map(|n| count(&writer, &format!("country{}", n % 40), n)).collect::<Vec<_>>();
+    let records =
+        |from: i64, to: i64| (from..=to).map(|n| count(&writer, &format!("country{}", n % 40), n)).collect::<Vec<_>>();
     lab.send(&topic, records(1, 12_000))?;
     let part = format!("connector=\"{topic}\"");
     eventually(async || Ok(lab.metric("ratestream_records_written_total", &part).await? > 3000.0)).await?;
@@ -215,4 +246,3 @@ async fn killed_in_mid_flow_nothing_is_missing() -> Result<()> {
     ensure!(lab.count(&format!("dlq-{topic}"))? == 0);
     lab.check_log(&[])
 }
-

@@ -2,9 +2,9 @@
 
 use crate::config::Config;
 use crate::ledger::Alert;
+use lettre::Message;
 use lettre::message::header::{Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
-use lettre::Message;
 use ratestream_avro::time::timestamp_text;
 
 /// Characters of a customer's text in a subject.
@@ -39,9 +39,12 @@ impl Header for AutoSubmitted {
 impl Composer {
     /// Checks the addresses of the configuration; an error is a sentence.
     pub(crate) fn new(config: &Config) -> Result<Composer, String> {
-        let parse = |key: &str, text: &str| text.parse::<Mailbox>().map_err(|error| format!("{key} {text:?} is no mail address: {error}"));
+        let parse = |key: &str, text: &str| {
+            text.parse::<Mailbox>().map_err(|error| format!("{key} {text:?} is no mail address: {error}"))
+        };
         let from = parse("smtp.from", &config.smtp.from)?;
-        let to: Vec<Mailbox> = config.alerts.to.iter().map(|text| parse("alerts.to", text)).collect::<Result<_, _>>()?;
+        let to: Vec<Mailbox> =
+            config.alerts.to.iter().map(|text| parse("alerts.to", text)).collect::<Result<_, _>>()?;
         if to.is_empty() {
             return Err("alerts.to is empty: name at least one recipient".into());
         }
@@ -51,7 +54,8 @@ impl Composer {
 
     /// The Message-ID of an alert: the same for every try, so that a repeated mail can be recognised.
     pub(crate) fn message_id(&self, id: &str) -> String {
-        let safe: String = id.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+        let safe: String =
+            id.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
         format!("<{safe}@{}>", self.domain)
     }
 
@@ -65,12 +69,16 @@ impl Composer {
         for mailbox in &self.to {
             builder = builder.to(mailbox.clone());
         }
-        builder.multipart(MultiPart::alternative_plain_html(text(alert), html(alert))).map_err(|error| error.to_string())
+        builder
+            .multipart(MultiPart::alternative_plain_html(text(alert), html(alert)))
+            .map_err(|error| error.to_string())
     }
 }
 
 fn subject(alert: &Alert) -> String {
-    let line = |text: &str| -> String { text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SUBJECT_TEXT_MAX).collect() };
+    let line = |text: &str| -> String {
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SUBJECT_TEXT_MAX).collect()
+    };
     format!("Rating {} for {} by {}", alert.rate, line(&alert.product), line(&alert.customer))
 }
 
@@ -97,10 +105,15 @@ fn text(alert: &Alert) -> String {
 
 fn html(alert: &Alert) -> String {
     let row = |(label, value): (&str, String)| {
-        format!("<tr><th align=\"left\" valign=\"top\">{label}</th><td>{}</td></tr>", escape(&value).replace('\n', "<br>"))
+        format!(
+            "<tr><th align=\"left\" valign=\"top\">{label}</th><td>{}</td></tr>",
+            escape(&value).replace('\n', "<br>")
+        )
     };
     let rows: String = lines(alert).into_iter().map(row).collect();
-    format!("<!DOCTYPE html><html><body><p>A customer gave a low rating.</p><table cellpadding=\"4\">{rows}</table></body></html>")
+    format!(
+        "<!DOCTYPE html><html><body><p>A customer gave a low rating.</p><table cellpadding=\"4\">{rows}</table></body></html>"
+    )
 }
 
 fn escape(text: &str) -> String {
@@ -128,8 +141,13 @@ mod tests {
         let raw = String::from_utf8(mail.formatted()).unwrap();
         let (headers, _) = raw.split_once("\r\n\r\n").unwrap();
         assert!(!headers.lines().any(|line| line.starts_with("Bcc:")), "{headers}");
-        assert!(headers.contains("Auto-Submitted: auto-generated") && headers.contains("Message-ID: <t.0.1@localhost>"));
-        assert!(html(&hostile()).contains("&lt;b&gt;ugly&lt;/b&gt;<br>second line") && !html(&hostile()).contains("<script>"));
+        assert!(
+            headers.contains("Auto-Submitted: auto-generated") && headers.contains("Message-ID: <t.0.1@localhost>")
+        );
+        assert!(
+            html(&hostile()).contains("&lt;b&gt;ugly&lt;/b&gt;<br>second line")
+                && !html(&hostile()).contains("<script>")
+        );
     }
 
     #[test]

@@ -40,11 +40,15 @@ impl Rule {
             Op::Create | Op::Read | Op::Update => {}
         }
         let row = change.after.as_ref().ok_or("the change has no row after it")?;
-        let rate = row.get(&self.alerts.rate_field).ok_or_else(|| format!("the row has no field {}", self.alerts.rate_field))?;
+        let rate = row
+            .get(&self.alerts.rate_field)
+            .ok_or_else(|| format!("the row has no field {}", self.alerts.rate_field))?;
         if rate.is_null() {
             return Ok(Finding::NotLow);
         }
-        let rate = rate.as_i64().ok_or_else(|| format!("the field {} is a {}, no whole number", self.alerts.rate_field, rate.kind()))?;
+        let rate = rate
+            .as_i64()
+            .ok_or_else(|| format!("the field {} is a {}, no whole number", self.alerts.rate_field, rate.kind()))?;
         Ok(if rate >= self.alerts.threshold {
             Finding::NotLow
         } else if was_low || change.op == Op::Read || change.position.snapshot {
@@ -85,7 +89,10 @@ mod tests {
     use ratestream_avro::envelope::Position;
 
     fn change(op: Op, rate: i64) -> Change {
-        let after = Record::from_pairs("r", [("rate", rate.into()), ("customer_name", "A\r\nBcc: x\u{202e}".into()), ("comment", Value::Null)]);
+        let after = Record::from_pairs(
+            "r",
+            [("rate", rate.into()), ("customer_name", "A\r\nBcc: x\u{202e}".into()), ("comment", Value::Null)],
+        );
         Change { op, before: None, after: Some(after), position: Position::default(), unchanged: Vec::new() }
     }
 

@@ -13,8 +13,9 @@ use std::sync::{Arc, LazyLock};
 
 static ALERTS: LazyLock<prometheus::IntCounterVec> =
     LazyLock::new(|| metrics::counters("ratestream_alerts_total", "Alerts queued.", &["topic"]));
-static SKIPPED: LazyLock<prometheus::IntCounterVec> =
-    LazyLock::new(|| metrics::counters("ratestream_records_skipped_total", "Records that could not be judged.", &["topic"]));
+static SKIPPED: LazyLock<prometheus::IntCounterVec> = LazyLock::new(|| {
+    metrics::counters("ratestream_records_skipped_total", "Records that could not be judged.", &["topic"])
+});
 
 /// See the module. Its changelog: key = the record's key, value = `low`, tombstone = not low.
 pub(crate) struct AlertTask {
@@ -109,7 +110,13 @@ impl Task for AlertTask {
             }
             Err(cause) => {
                 SKIPPED.with_label_values(&[record.topic]).inc();
-                tracing::warn!(topic = record.topic, partition = record.partition, offset = record.offset, cause, "record is skipped");
+                tracing::warn!(
+                    topic = record.topic,
+                    partition = record.partition,
+                    offset = record.offset,
+                    cause,
+                    "record is skipped"
+                );
             }
         }
         Ok(())
@@ -123,7 +130,9 @@ fn row_text(key: &[u8]) -> String {
         Err(_) => key_value(key),
     };
     match value {
-        Value::Record(record) => record.values().iter().map(|v| v.as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>().join("+"),
+        Value::Record(record) => {
+            record.values().iter().map(|v| v.as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>().join("+")
+        }
         other => other.to_json().to_string().trim_matches('"').to_owned(),
     }
 }

@@ -42,7 +42,8 @@ struct Inner {
 impl Transport {
     /// Prepares it; nothing is connected yet. An error is a sentence.
     pub(crate) fn new(smtp: &Smtp) -> Result<Transport, String> {
-        let parameters = || TlsParameters::new(smtp.host.clone()).map_err(|error| format!("smtp.host {}: {error}", smtp.host));
+        let parameters =
+            || TlsParameters::new(smtp.host.clone()).map_err(|error| format!("smtp.host {}: {error}", smtp.host));
         let password = || smtp.password.as_ref().map(|password| password.expose().to_owned()).unwrap_or_default();
         Ok(Transport(Arc::new(Inner {
             address: (smtp.host.clone(), smtp.port),
@@ -82,7 +83,10 @@ impl Transport {
         }
     }
 
-    async fn within(&self, open: impl Future<Output = Result<AsyncSmtpConnection, String>>) -> Result<AsyncSmtpConnection, String> {
+    async fn within(
+        &self,
+        open: impl Future<Output = Result<AsyncSmtpConnection, String>>,
+    ) -> Result<AsyncSmtpConnection, String> {
         tokio::time::timeout(self.0.timeout, open).await.unwrap_or_else(|_| Err(self.slow()))
     }
 
@@ -117,7 +121,14 @@ impl Transport {
         let inner = &self.0;
         let mut connection = if inner.tls == Tls::Implicit {
             let parameters = inner.parameters.clone();
-            AsyncSmtpConnection::connect_tokio1(inner.address.clone(), Some(inner.timeout), &inner.hello, parameters, None).await?
+            AsyncSmtpConnection::connect_tokio1(
+                inner.address.clone(),
+                Some(inner.timeout),
+                &inner.hello,
+                parameters,
+                None,
+            )
+            .await?
         } else {
             let stream = TcpStream::connect(&inner.address).await.map_err(ConnectError::Network)?;
             stream.set_nodelay(true).map_err(ConnectError::Network)?;

@@ -65,13 +65,16 @@ impl Shop {
 }
 
 fn row(id: i64, rate: i32) -> Record {
-    Record::from_pairs("v", [
-        ("id", id.into()),
-        ("rate", rate.into()),
-        ("customer_name", format!("Zoë {id}").into()),
-        ("product", format!("Lamp {id}").into()),
-        ("comment", if id % 2 == 0 { format!("Broken <b>{id}</b>").into() } else { Value::Null }),
-    ])
+    Record::from_pairs(
+        "v",
+        [
+            ("id", id.into()),
+            ("rate", rate.into()),
+            ("customer_name", format!("Zoë {id}").into()),
+            ("product", format!("Lamp {id}").into()),
+            ("comment", if id % 2 == 0 { format!("Broken <b>{id}</b>").into() } else { Value::Null }),
+        ],
+    )
 }
 
 fn subjects(mails: &[Arc<Message>]) -> BTreeSet<String> {
@@ -107,7 +110,8 @@ async fn sixty_of_200(shop: &Shop) -> Result<()> {
     println!("60 mails: {:?}", started.elapsed());
     let mails = if mails.len() == 60 { shop.inbox.messages() } else { mails };
     ensure!(mails.len() == 60, "{} mails", mails.len());
-    let expected: BTreeSet<String> = (1..=60).map(|id| format!("Rating {} for Lamp {id} by Zoë {id}", 1 + id % 2)).collect();
+    let expected: BTreeSet<String> =
+        (1..=60).map(|id| format!("Rating {} for Lamp {id} by Zoë {id}", 1 + id % 2)).collect();
     ensure!(subjects(&mails) == expected, "{:?}", subjects(&mails));
     ensure!(ids(&mails).len() == 60);
     let mail = mails.iter().find(|mail| mail.subject.ends_with("by Zoë 42")).context("the mail of 42")?;
@@ -123,11 +127,21 @@ async fn sixty_of_200(shop: &Shop) -> Result<()> {
 }
 
 async fn only_crossings(shop: &Shop) -> Result<()> {
-    shop.send([("c", 301, 2), ("u", 301, 1), ("c", 302, 4), ("u", 302, 2), ("u", 1001, 2), ("u", 1, 1), ("u", 2, 5), ("u", 2, 1)])?;
+    shop.send([
+        ("c", 301, 2),
+        ("u", 301, 1),
+        ("c", 302, 4),
+        ("u", 302, 2),
+        ("u", 1001, 2),
+        ("u", 1, 1),
+        ("u", 2, 5),
+        ("u", 2, 1),
+    ])?;
     shop.mails(3).await?;
     shop.quiet().await?;
     let mails = shop.inbox.messages();
-    let expected = ["Rating 2 for Lamp 301 by Zoë 301", "Rating 2 for Lamp 302 by Zoë 302", "Rating 1 for Lamp 2 by Zoë 2"];
+    let expected =
+        ["Rating 2 for Lamp 301 by Zoë 301", "Rating 2 for Lamp 302 by Zoë 302", "Rating 1 for Lamp 2 by Zoë 2"];
     ensure!(mails.len() == 3 && subjects(&mails) == expected.map(str::to_owned).into(), "{:?}", subjects(&mails));
     shop.inbox.clear();
     Ok(())
@@ -146,7 +160,10 @@ async fn refusals(shop: &Shop) -> Result<()> {
     let failed = shop.lab.call("GET", "/failed", None).await?.1;
     let entry = &failed[0];
     ensure!(failed.as_array().map(Vec::len) == Some(1), "{failed}");
-    ensure!(entry["alert"]["row"] == "501" && entry["detail"].as_str().is_some_and(|reply| reply.contains("no such desk")), "{entry}");
+    ensure!(
+        entry["alert"]["row"] == "501" && entry["detail"].as_str().is_some_and(|reply| reply.contains("no such desk")),
+        "{entry}"
+    );
     shop.send([("c", 502, 2)])?;
     let mails = shop.mails(1).await?;
     ensure!(subjects(&mails) == ["Rating 2 for Lamp 502 by Zoë 502".to_owned()].into(), "{:?}", subjects(&mails));
@@ -185,7 +202,12 @@ async fn killed_in_mid_flow_every_alert_is_mailed() -> Result<()> {
     shop.quiet().await?;
     let mails = shop.inbox.messages();
     let ids = ids(&mails);
-    println!("{alerts} alerts with a kill -9: {} mails, {} repeated; {:?} after the restart", mails.len(), mails.len() - ids.len(), started.elapsed());
+    println!(
+        "{alerts} alerts with a kill -9: {} mails, {} repeated; {:?} after the restart",
+        mails.len(),
+        mails.len() - ids.len(),
+        started.elapsed()
+    );
     ensure!(there && ids.len() == alerts, "{} of {alerts} alerts", ids.len());
     ensure!(subjects(&mails).len() == alerts, "one Message-ID for each alert");
     ensure!(mails.len() - alerts <= 4, "more mails repeated than may have been in flight");

@@ -69,7 +69,8 @@ fn verdict(action: &str, item: &Item) -> Verdict {
         // An index in read-only mode after a full disk is released by itself.
         403 if text("type") == "cluster_block_exception" => Verdict::Again(text("reason").to_owned()),
         status => {
-            let cause = item.error["caused_by"]["reason"].as_str().map(|cause| format!(" ({cause})")).unwrap_or_default();
+            let cause =
+                item.error["caused_by"]["reason"].as_str().map(|cause| format!(" ({cause})")).unwrap_or_default();
             Verdict::Refused(format!("status {status}: {}: {}{cause}", text("type"), text("reason")))
         }
     }

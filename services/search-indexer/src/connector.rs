@@ -1,8 +1,10 @@
 //! The connector class and its properties.
 
 use crate::sink::ElasticsearchTarget;
-use ratestream_connect::{ConfigError, ConfigKey, Connector, ConnectorConfig, Descriptor, Kind, TaskContext, TaskError, ValueKind};
 use ValueKind::{Boolean, Int, List, Long, Password, String as Text};
+use ratestream_connect::{
+    ConfigError, ConfigKey, Connector, ConnectorConfig, Descriptor, Kind, TaskContext, TaskError, ValueKind,
+};
 
 /// `io.confluent.connect.elasticsearch.ElasticsearchSinkConnector`.
 pub(crate) struct ElasticsearchSink;
@@ -16,7 +18,11 @@ const fn accepted(name: &'static str, kind: ValueKind) -> ConfigKey {
 }
 
 const KEYS: &[ConfigKey] = &[
-    ConfigKey::required("connection.url", List, "URLs of Elasticsearch, separated by commas; the first that answers is used."),
+    ConfigKey::required(
+        "connection.url",
+        List,
+        "URLs of Elasticsearch, separated by commas; the first that answers is used.",
+    ),
     ConfigKey::optional("connection.username", Text, "User for basic authentication."),
     ConfigKey::optional("connection.password", Password, "Password for basic authentication."),
     ConfigKey::optional("connection.api.key", Password, "API key, instead of user and password."),
@@ -67,11 +73,21 @@ impl Connector for ElasticsearchSink {
         let mut refuse = |key: &str, message: String| errors.push(ConfigError { key: key.to_owned(), message });
         for url in config.list("connection.url") {
             if !(url.starts_with("http://") || url.starts_with("https://")) {
-                refuse("connection.url", format!("Invalid value {url} for configuration connection.url: it must begin with http:// or https://"));
+                refuse(
+                    "connection.url",
+                    format!(
+                        "Invalid value {url} for configuration connection.url: it must begin with http:// or https://"
+                    ),
+                );
             }
         }
-        if let Some(value) = config.get("behavior.on.null.values").filter(|v| crate::document::NullValues::parse(v).is_none()) {
-            refuse("behavior.on.null.values", format!("Invalid value {value} for configuration behavior.on.null.values: use delete, ignore or fail"));
+        if let Some(value) =
+            config.get("behavior.on.null.values").filter(|v| crate::document::NullValues::parse(v).is_none())
+        {
+            refuse(
+                "behavior.on.null.values",
+                format!("Invalid value {value} for configuration behavior.on.null.values: use delete, ignore or fail"),
+            );
         }
         errors
     }

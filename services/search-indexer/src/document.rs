@@ -30,7 +30,10 @@ impl NullValues {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Action {
     /// Store this source. `unchanged` names fields that keep the value which the document has now.
-    Index { source: Map<String, Value>, unchanged: Vec<String> },
+    Index {
+        source: Map<String, Value>,
+        unchanged: Vec<String>,
+    },
     Delete,
 }
 
@@ -58,7 +61,10 @@ impl Rules {
         Ok(Rules {
             key_ignore: config.bool("key.ignore")?,
             key_ignore_topics: config.list("topic.key.ignore"),
-            null_values: config.get("behavior.on.null.values").and_then(NullValues::parse).unwrap_or(NullValues::Delete),
+            null_values: config
+                .get("behavior.on.null.values")
+                .and_then(NullValues::parse)
+                .unwrap_or(NullValues::Delete),
             index_format: config.required("index.name.format")?.to_owned(),
         })
     }
@@ -66,15 +72,15 @@ impl Rules {
     pub(crate) fn document(&self, record: &SinkRecord) -> Result<Option<Document>, Reject> {
         let by_coordinates = self.key_ignore || self.key_ignore_topics.iter().any(|topic| **topic == *record.topic);
         let id = if by_coordinates { Some(record.coordinates()) } else { record.key_text() };
-        let id = id.ok_or_else(|| Reject("the record has no key to be the document id; set key.ignore to true".into()))?;
+        let id =
+            id.ok_or_else(|| Reject("the record has no key to be the document id; set key.ignore to true".into()))?;
         if id.is_empty() || id.len() > ID_MAX {
             return Err(Reject(format!("the key is {} bytes long; a document id has 1 to {ID_MAX}", id.len())));
         }
         let action = match &record.payload {
-            Payload::Row { row, unchanged } => Action::Index {
-                source: row.to_json(),
-                unchanged: unchanged.iter().map(ToString::to_string).collect(),
-            },
+            Payload::Row { row, unchanged } => {
+                Action::Index { source: row.to_json(), unchanged: unchanged.iter().map(ToString::to_string).collect() }
+            }
             Payload::Deleted { .. } if by_coordinates => return Ok(None),
             Payload::Deleted { .. } => match self.null_values {
                 NullValues::Delete => Action::Delete,
@@ -127,7 +133,10 @@ mod tests {
     #[test]
     fn the_key_is_the_id_and_the_position_the_version() {
         let document = rules(&[]).document(&record(row())).unwrap().unwrap();
-        assert_eq!((document.index.as_str(), document.id.as_str(), document.version), ("ratingserver.rating.rates", "5", Some(77)));
+        assert_eq!(
+            (document.index.as_str(), document.id.as_str(), document.version),
+            ("ratingserver.rating.rates", "5", Some(77))
+        );
         let gone = rules(&[]).document(&record(Payload::Deleted { before: None })).unwrap().unwrap();
         assert_eq!((gone.id.as_str(), gone.version, gone.action), ("5", Some(77), Action::Delete));
     }

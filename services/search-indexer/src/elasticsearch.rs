@@ -38,7 +38,8 @@ pub(crate) enum CallError {
 
 impl Elasticsearch {
     pub(crate) fn new(config: &ConnectorConfig) -> Result<Elasticsearch, TaskError> {
-        let millis = |key: &str| Ok::<_, TaskError>(Duration::from_millis(config.int(key)?.unwrap_or(5000).max(1) as u64));
+        let millis =
+            |key: &str| Ok::<_, TaskError>(Duration::from_millis(config.int(key)?.unwrap_or(5000).max(1) as u64));
         let http = Client::builder()
             .connect_timeout(millis("connection.timeout.ms")?)
             .timeout(millis("read.timeout.ms")?)
@@ -47,7 +48,9 @@ impl Elasticsearch {
             .map_err(TaskError::transient)?;
         let login = match (config.get("connection.api.key"), config.get("connection.username")) {
             (Some(key), _) => Some(Login::ApiKey(Secret::new(key))),
-            (None, Some(user)) => Some(Login::Basic(user.to_owned(), Secret::new(config.get("connection.password").unwrap_or_default()))),
+            (None, Some(user)) => {
+                Some(Login::Basic(user.to_owned(), Secret::new(config.get("connection.password").unwrap_or_default())))
+            }
             (None, None) => None,
         };
         let urls = config.list("connection.url").iter().map(|url| url.trim_end_matches('/').to_owned()).collect();
@@ -121,7 +124,8 @@ impl Elasticsearch {
 
     /// Sends a bulk and returns the answer.
     pub(crate) async fn bulk(&self, body: Vec<u8>) -> Result<Vec<u8>, CallError> {
-        let request = self.request(Method::POST, "/_bulk").header(header::CONTENT_TYPE, "application/x-ndjson").body(body);
+        let request =
+            self.request(Method::POST, "/_bulk").header(header::CONTENT_TYPE, "application/x-ndjson").body(body);
         match self.call(request).await? {
             (status, body) if status.is_success() => Ok(body),
             (status, body) => Err(CallError::Refused(format!("status {status}: {}", excerpt(&body)))),

@@ -37,7 +37,8 @@ impl Search {
             if !after.is_null() {
                 query["search_after"] = after;
             }
-            let request = self.http.post(format!("{}/{index}/_search", self.url)).header("content-type", "application/json");
+            let request =
+                self.http.post(format!("{}/{index}/_search", self.url)).header("content-type", "application/json");
             let body: Json = serde_json::from_str(&request.body(query.to_string()).send().await?.text().await?)?;
             let hits = body["hits"]["hits"].as_array().with_context(|| format!("{index}: {body}"))?;
             let Some(last) = hits.last() else { return Ok(found) };
@@ -68,13 +69,21 @@ fn row(id: i64, rate: i32, comment: &str) -> Record {
 }
 
 fn put(writer: &Writer, op: &str, lsn: i64, id: i64, rate: i32, comment: &str) -> Outgoing {
-    Outgoing { key: Some(text_key(id)), value: Some(envelope(writer, op, lsn, None, Some(row(id, rate, comment)))), ..Outgoing::default() }
+    Outgoing {
+        key: Some(text_key(id)),
+        value: Some(envelope(writer, op, lsn, None, Some(row(id, rate, comment)))),
+        ..Outgoing::default()
+    }
 }
 
 fn delete(writer: &Writer, lsn: i64, id: i64) -> [Outgoing; 2] {
     let key = Some(text_key(id));
     [
-        Outgoing { key: key.clone(), value: Some(envelope(writer, "d", lsn, Some(row(id, 0, "")), None)), ..Outgoing::default() },
+        Outgoing {
+            key: key.clone(),
+            value: Some(envelope(writer, "d", lsn, Some(row(id, 0, "")), None)),
+            ..Outgoing::default()
+        },
         Outgoing { key, ..Outgoing::default() },
     ]
 }
@@ -97,7 +106,11 @@ async fn rows_by_primary_key(lab: &Lab, search: &Search) -> Result<()> {
     let topic = unique("rows");
     lab.create_topic(&topic, 3).await?;
     let writer = lab.writer(&format!("{topic}-value"), &envelope_schema(ROW)).await?;
-    lab.connector(&topic, &config(&topic, search, &[("connection.username", "elastic"), ("connection.password", "hush-hush")])).await?;
+    lab.connector(
+        &topic,
+        &config(&topic, search, &[("connection.username", "elastic"), ("connection.password", "hush-hush")]),
+    )
+    .await?;
     lab.wait_status(&topic, "RUNNING").await?;
     let (_, shown) = lab.call("GET", &format!("/connectors/{topic}/config"), None).await?;
     ensure!(shown["connection.password"] == "********" && !shown.to_string().contains("hush"), "{shown}");
@@ -157,13 +170,16 @@ async fn avro_keys(lab: &Lab, search: &Search) -> Result<()> {
     let key = |id: i64| Some(keys.record(&[("id", id.into())]));
     lab.connector(&topic, &config(&topic, search, &[])).await?;
     let value = |op, lsn, after| Some(envelope(&writer, op, lsn, None, after));
-    lab.send(&topic, [
-        Outgoing { key: key(1), value: value("c", 10, Some(row(1, 2, "one"))), ..Outgoing::default() },
-        Outgoing { key: key(2), value: value("c", 11, Some(row(2, 2, "two"))), ..Outgoing::default() },
-        Outgoing { key: key(2), value: value("d", 12, None), ..Outgoing::default() },
-        Outgoing { key: key(2), value: None, ..Outgoing::default() },
-        Outgoing { key: key(2), value: value("c", 13, Some(row(2, 5, "again"))), ..Outgoing::default() },
-    ])?;
+    lab.send(
+        &topic,
+        [
+            Outgoing { key: key(1), value: value("c", 10, Some(row(1, 2, "one"))), ..Outgoing::default() },
+            Outgoing { key: key(2), value: value("c", 11, Some(row(2, 2, "two"))), ..Outgoing::default() },
+            Outgoing { key: key(2), value: value("d", 12, None), ..Outgoing::default() },
+            Outgoing { key: key(2), value: None, ..Outgoing::default() },
+            Outgoing { key: key(2), value: value("c", 13, Some(row(2, 5, "again"))), ..Outgoing::default() },
+        ],
+    )?;
     lab.wait_consumed(&topic, &topic).await?;
     let found = search.all(&topic).await?;
     ensure!(found.len() == 2 && found["1"]["comment"] == "one" && found["2"]["comment"] == "again", "{found:?}");
@@ -187,9 +203,19 @@ async fn one_of_500_is_a_dead_letter(lab: &Lab, search: &Search) -> Result<()> {
     let letters = lab.read(&format!("dlq-{topic}"), 1)?;
     let headers = &letters[0].headers;
     ensure!(letters[0].key.as_deref() == Some(&*text_key(250)) && letters[0].value.is_some());
-    let expected = [("topic", topic.as_str()), ("partition", "0"), ("offset", "249"), ("connector.name", &topic), ("task.id", "0"), ("stage", "TASK_PUT")];
+    let expected = [
+        ("topic", topic.as_str()),
+        ("partition", "0"),
+        ("offset", "249"),
+        ("connector.name", &topic),
+        ("task.id", "0"),
+        ("stage", "TASK_PUT"),
+    ];
     for (name, value) in expected {
-        ensure!(headers.get(&format!("__connect.errors.{name}")).map(String::as_str) == Some(value), "{name}: {headers:?}");
+        ensure!(
+            headers.get(&format!("__connect.errors.{name}")).map(String::as_str) == Some(value),
+            "{name}: {headers:?}"
+        );
     }
     ensure!(headers["__connect.errors.exception.message"].contains("failed to parse"), "{headers:?}");
     ensure!(lab.count(&format!("dlq-{topic}"))? == 1);
@@ -205,10 +231,14 @@ async fn one_of_500_is_a_dead_letter(lab: &Lab, search: &Search) -> Result<()> {
 async fn flat_records_without_keys(lab: &Lab, search: &Search) -> Result<()> {
     let topic = unique("Logs");
     lab.create_topic(&topic, 2).await?;
-    let schema = r#"{"type":"record","name":"Log","fields":[{"name":"id","type":"long"},{"name":"message","type":"string"}]}"#;
+    let schema =
+        r#"{"type":"record","name":"Log","fields":[{"name":"id","type":"long"},{"name":"message","type":"string"}]}"#;
     let writer = lab.writer(&format!("{topic}-value"), schema).await?;
     lab.connector(&topic, &config(&topic, search, &[("key.ignore", "true")])).await?;
-    let log = |id: i64| Outgoing { value: Some(writer.record(&[("id", id.into()), ("message", "line".into())])), ..Outgoing::default() };
+    let log = |id: i64| Outgoing {
+        value: Some(writer.record(&[("id", id.into()), ("message", "line".into())])),
+        ..Outgoing::default()
+    };
     lab.send(&topic, (0..300).map(log))?;
     lab.wait_consumed(&topic, &topic).await?;
     let found = search.all(&topic.to_lowercase()).await?;
@@ -256,7 +286,15 @@ async fn unchanged_columns_stay(lab: &Lab, search: &Search) -> Result<()> {
         ..put(&writer, "u", lsn, id, rate, "__debezium_unavailable_value")
     };
     // In one bulk with the insert it depends on, then alone.
-    lab.send(&topic, [put(&writer, "c", 1, 1, 5, "long"), unchanged(2, 1, 4), put(&writer, "u", 3, 1, 4, "longer"), unchanged(4, 1, 3)])?;
+    lab.send(
+        &topic,
+        [
+            put(&writer, "c", 1, 1, 5, "long"),
+            unchanged(2, 1, 4),
+            put(&writer, "u", 3, 1, 4, "longer"),
+            unchanged(4, 1, 3),
+        ],
+    )?;
     lab.wait_consumed(&topic, &topic).await?;
     ensure!(search.document(&topic, "1").await? == Some(json!({"id": 1, "rate": 3, "comment": "longer"})));
     lab.send(&topic, [unchanged(5, 1, 2)])?;
@@ -331,4 +369,3 @@ async fn killed_in_mid_flow_nothing_is_missing() -> Result<()> {
     ensure!(lab.count(&format!("dlq-{topic}"))? == 0);
     lab.check_log(&[])
 }
-

@@ -98,6 +98,9 @@ pub(crate) fn check(plugin: &Plugin, given: &BTreeMap<String, String>, further: 
     if plugin.kind == Kind::Sink && !given.contains_key("topics") && !given.contains_key("topics.regex") {
         add(&mut checked, "topics", "Must configure one of topics or topics.regex");
     }
+    if plugin.kind == Kind::Sink && given.get("transforms").is_some_and(|aliases| !aliases.trim().is_empty()) {
+        add(&mut checked, "transforms", "Transformations of sinks are not supported yet: remove 'transforms'");
+    }
     for error in further {
         add(&mut checked, &error.key, &error.message);
     }
@@ -229,5 +232,6 @@ mod tests {
         assert!(text.contains("Unknown configuration 'conection.url'. Did you mean 'connection.url'?"), "{text}");
         assert!(text.contains("Invalid value many for configuration batch.size: Not a number of type INT"), "{text}");
         assert!(text.contains("Must configure one of topics or topics.regex"), "{text}");
+        assert!(errors(&[("transforms", "a")]).join("\n").contains("Transformations of sinks are not supported yet"));
     }
 }

@@ -59,7 +59,7 @@ impl Worker {
             registry: RegistryClient::new(&context.settings.schema_registry),
             health: context.health.clone(),
             supervisor: context.supervisor.clone(),
-            worker_id: context.settings.http.bind.to_string(),
+            worker_id: context.settings.http.advertised(),
         };
         let shared =
             Arc::new(Shared { workshop, classes, ownership: Ownership::default(), running: Mutex::default(), service });

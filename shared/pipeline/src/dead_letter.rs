@@ -26,7 +26,11 @@ impl DeadLetters {
     /// The topic of `errors.deadletterqueue.topic.name`, else `dlq-<connector>`.
     pub(crate) fn open(task: &TaskContext) -> Result<DeadLetters, TaskError> {
         let topic = task.config.get("errors.deadletterqueue.topic.name").filter(|name| !name.is_empty());
-        let producer = task.kafka.producer_config().create().map_err(|cause| KafkaError::new("the producer of dead letters", cause))?;
+        let producer = task
+            .kafka
+            .producer_config()
+            .create()
+            .map_err(|cause| KafkaError::new("the producer of dead letters", cause))?;
         Ok(DeadLetters {
             topic: topic.map_or_else(|| format!("dlq-{}", task.connector), str::to_owned),
             connector: task.connector.clone(),
@@ -37,12 +41,19 @@ impl DeadLetters {
     }
 
     /// Writes one dead letter; returns when it is durable.
-    pub(crate) async fn write(&self, batch: &Batch, record: &Record, stage: &str, cause: &str) -> Result<(), KafkaError> {
+    pub(crate) async fn write(
+        &self,
+        batch: &Batch,
+        record: &Record,
+        stage: &str,
+        cause: &str,
+    ) -> Result<(), KafkaError> {
         self.kafka.ensure_topics(&[TopicSpec::plain(&self.topic, 1)]).await?;
         let cause: String = cause.chars().take(CAUSE_MAX).collect();
-        let own = record.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
-            headers.insert(Header { key, value: value.as_ref() })
-        });
+        let own = record
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: value.as_ref() }));
         let texts = [
             ("topic", batch.topic.to_string()),
             ("partition", batch.partition.to_string()),

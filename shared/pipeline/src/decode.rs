@@ -84,8 +84,12 @@ impl Decoder {
             Some(0) => self.avro(bytes).await,
             Some(b'{' | b'[') => json_datum(bytes),
             _ => {
-                let text = std::str::from_utf8(bytes).map_err(|_| poison("the value is neither Avro, JSON nor text"))?;
-                Ok(Decoded { value: serde_json::from_str(text).map_or_else(|_| Value::from(text), plain), is_envelope: false })
+                let text =
+                    std::str::from_utf8(bytes).map_err(|_| poison("the value is neither Avro, JSON nor text"))?;
+                Ok(Decoded {
+                    value: serde_json::from_str(text).map_or_else(|_| Value::from(text), plain),
+                    is_envelope: false,
+                })
             }
         }
     }
@@ -135,8 +139,11 @@ fn unwrap(mut record: SinkRecord, value: Value, unchanged: Option<&[u8]>) -> Res
 pub fn key_value(bytes: &[u8]) -> Value {
     let text = String::from_utf8_lossy(bytes);
     if let Some(fields) = text.strip_prefix("Struct{").and_then(|rest| rest.strip_suffix('}')) {
-        let pairs: Vec<(&str, Value)> =
-            fields.split(',').filter_map(|pair| pair.split_once('=')).map(|(name, value)| (name, Value::from(value))).collect();
+        let pairs: Vec<(&str, Value)> = fields
+            .split(',')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| (name, Value::from(value)))
+            .collect();
         return Value::Record(Record::from_pairs("key", pairs));
     }
     match serde_json::from_str::<Json>(&text) {
@@ -149,7 +156,9 @@ pub fn key_value(bytes: &[u8]) -> Value {
 /// Connect's JSON converter wraps data as `{"schema":…,"payload":…}` when schemas are enabled.
 fn payload(json: Json) -> Json {
     match json {
-        Json::Object(mut object) if object.len() == 2 && object.contains_key("schema") && object.contains_key("payload") => {
+        Json::Object(mut object)
+            if object.len() == 2 && object.contains_key("schema") && object.contains_key("payload") =>
+        {
             object.remove("payload").unwrap_or_default()
         }
         other => other,
@@ -157,7 +166,8 @@ fn payload(json: Json) -> Json {
 }
 
 fn json_datum(bytes: &[u8]) -> Result<Decoded, DecodeError> {
-    let json: Json = serde_json::from_slice(bytes).map_err(|error| poison(format!("the value is not JSON: {error}")))?;
+    let json: Json =
+        serde_json::from_slice(bytes).map_err(|error| poison(format!("the value is not JSON: {error}")))?;
     let json = payload(json);
     let has = |name: &str| json.get(name).is_some();
     let is_envelope = has("op") && has("source") && (has("before") || has("after"));
@@ -180,12 +190,17 @@ fn plain(json: Json) -> Value {
     match json {
         Json::Null => Value::Null,
         Json::Bool(b) => Value::Boolean(b),
-        Json::Number(number) => number.as_i64().map_or_else(|| Value::Double(number.as_f64().unwrap_or(f64::NAN)), Value::Long),
+        Json::Number(number) => {
+            number.as_i64().map_or_else(|| Value::Double(number.as_f64().unwrap_or(f64::NAN)), Value::Long)
+        }
         Json::String(text) => Value::from(text),
         Json::Array(items) => Value::Array(items.into_iter().map(plain).collect()),
         Json::Object(fields) => {
             let fields: Vec<(String, Value)> = fields.into_iter().map(|(name, value)| (name, plain(value))).collect();
-            Value::Record(Record::from_pairs("object", fields.iter().map(|(name, value)| (name.as_str(), value.clone()))))
+            Value::Record(Record::from_pairs(
+                "object",
+                fields.iter().map(|(name, value)| (name.as_str(), value.clone())),
+            ))
         }
     }
 }
@@ -210,7 +225,12 @@ mod tests {
 
     async fn decode(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Option<SinkRecord>, DecodeError> {
         let decoder = Decoder::new(RegistryClient::at("http://127.0.0.1:9"));
-        let consumed = Consumed { offset: 5, key: key.map(<[u8]>::to_vec), value: value.map(<[u8]>::to_vec), ..Consumed::default() };
+        let consumed = Consumed {
+            offset: 5,
+            key: key.map(<[u8]>::to_vec),
+            value: value.map(<[u8]>::to_vec),
+            ..Consumed::default()
+        };
         decoder.decode(&batch(), &consumed).await
     }
 

@@ -24,5 +24,9 @@ pub(crate) static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics {
     rejected: counters("ratestream_records_rejected_total", "Records in the dead letters.", &LABELS),
     retries: counters("ratestream_sink_retries_total", "Writes repeated because the target was busy or away.", &LABELS),
     write_seconds: histograms("ratestream_sink_write_seconds", "Time of one write to the target.", &LABELS),
-    end_to_end_seconds: histograms("ratestream_end_to_end_seconds", "From the change at the source until it is durable.", &LABELS),
+    end_to_end_seconds: histograms(
+        "ratestream_end_to_end_seconds",
+        "From the change at the source until it is durable.",
+        &LABELS,
+    ),
 });

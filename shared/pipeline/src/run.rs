@@ -119,7 +119,8 @@ fn topics(task: &TaskContext) -> Result<Vec<String>, TaskError> {
 
 fn limits(task: &TaskContext) -> Result<IntakeLimits, TaskError> {
     let default = IntakeLimits::default();
-    let linger = task.config.int("linger.ms")?.map_or(default.linger, |ms| Duration::from_millis(ms.clamp(1, 10_000) as u64));
+    let linger =
+        task.config.int("linger.ms")?.map_or(default.linger, |ms| Duration::from_millis(ms.clamp(1, 10_000) as u64));
     let records_max = task.config.int("batch.size")?.map_or(default.records_max, |n| n.clamp(1, 20_000) as usize);
     Ok(IntakeLimits { linger, records_max, ..default })
 }
@@ -220,7 +221,8 @@ impl<S: Sink> Worker<S> {
         // The first record of this assignment is a tombstone: Kafka still has what came before it, unless it was compacted.
         let mut backoff = backoff();
         let before = loop {
-            let (kafka, topic, partition, offset) = (self.task.kafka.clone(), batch.topic.clone(), batch.partition, tombstone.offset);
+            let (kafka, topic, partition, offset) =
+                (self.task.kafka.clone(), batch.topic.clone(), batch.partition, tombstone.offset);
             let read = move || tombstone::record_before(&kafka, &topic, partition, offset);
             match tokio::task::spawn_blocking(read).await.map_err(TaskError::transient)? {
                 Ok(before) => break before,
@@ -240,7 +242,9 @@ impl<S: Sink> Worker<S> {
 
     /// For a tombstone before which nothing is left: the position just before the first change after it in its batch.
     async fn first_after(&self, batch: &Batch, offset: i64) -> Result<Option<Last>, TaskError> {
-        let Some(next) = batch.records.iter().find(|record| record.offset > offset && record.value.is_some()) else { return Ok(None) };
+        let Some(next) = batch.records.iter().find(|record| record.offset > offset && record.value.is_some()) else {
+            return Ok(None);
+        };
         let decoded = self.decoded(batch, next).await?.ok().flatten();
         Ok(decoded.map(|record| match last(&record, next) {
             Last::Change { version, .. } => Last::Change { version: version - 1, deleted_key: None },
@@ -354,7 +358,8 @@ fn last(record: &SinkRecord, consumed: &Record) -> Last {
 
 fn durable<I>(labels: &[&str; 2], items: impl Iterator<Item = Pending<I>>) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
-    let (written, latency) = (METRICS.written.with_label_values(labels), METRICS.end_to_end_seconds.with_label_values(labels));
+    let (written, latency) =
+        (METRICS.written.with_label_values(labels), METRICS.end_to_end_seconds.with_label_values(labels));
     for item in items {
         written.inc();
         latency.observe((now - item.source_ms).max(0) as f64 / 1000.0);

@@ -62,7 +62,12 @@ impl Partitions {
 }
 
 /// The newest record with a value among those just before `offset`. Blocking.
-pub(crate) fn record_before(kafka: &Kafka, topic: &str, partition: i32, offset: i64) -> Result<Option<Record>, KafkaError> {
+pub(crate) fn record_before(
+    kafka: &Kafka,
+    topic: &str,
+    partition: i32,
+    offset: i64,
+) -> Result<Option<Record>, KafkaError> {
     let failed = |cause: Cause| KafkaError::new(format!("partition {partition} of topic {topic}"), cause);
     let consumer: BaseConsumer = kafka.reader_config().create().map_err(failed)?;
     let (low, _) = consumer.fetch_watermarks(topic, partition, REQUEST).map_err(failed)?;

@@ -7,7 +7,7 @@ use crate::shutdown::Shutdown;
 use crate::supervise::Supervisor;
 use crate::telemetry;
 use actix_web::{App, HttpServer, web};
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use serde::de::DeserializeOwned;
 use std::future::Future;
 use std::path::PathBuf;
@@ -97,7 +97,11 @@ enum Command {
 
 /// The whole `main` of a service.
 pub fn run<S: Service>() -> ExitCode {
-    let arguments = Arguments::parse();
+    let matches = Arguments::command().name(S::NAME).get_matches();
+    let arguments = match Arguments::from_arg_matches(&matches) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
     let sources = Sources {
         file: arguments.config.clone(),
         environment: std::env::vars().collect(),

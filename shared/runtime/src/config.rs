@@ -131,6 +131,21 @@ impl Default for HttpSettings {
     }
 }
 
+impl HttpSettings {
+    /// How others may call this instance: the bind address, with the host's name where that stands for all addresses.
+    pub fn advertised(&self) -> String {
+        let name = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
+        match self.bind.ip().is_unspecified() {
+            true => format!(
+                "{}:{}",
+                name().filter(|name| !name.is_empty()).unwrap_or_else(|| "localhost".to_owned()),
+                self.bind.port()
+            ),
+            false => self.bind.to_string(),
+        }
+    }
+}
+
 impl Default for KafkaSettings {
     fn default() -> Self {
         KafkaSettings { brokers: "localhost:9092".into(), properties: BTreeMap::new(), replication_factor: -1 }
@@ -395,6 +410,13 @@ mod tests {
         assert_eq!(settings.http.bind.port(), 8090);
         assert_eq!(settings.origins["smtp.password"].value, MASK);
         assert_eq!(settings.origins["kafka.brokers"].origin, "flag");
+    }
+
+    #[test]
+    fn an_instance_on_all_addresses_is_known_by_its_host() {
+        let at = |bind: &str| HttpSettings { bind: bind.parse().unwrap(), ..HttpSettings::default() }.advertised();
+        assert_eq!(at("127.0.0.1:8083"), "127.0.0.1:8083");
+        assert!(at("0.0.0.0:8083").ends_with(":8083") && !at("0.0.0.0:8083").starts_with("0.0.0.0"));
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub fn start_with<C>(context: &Context<C>, registry: &RegistryClient) {
                 kafka: Kafka::new(&settings.kafka, &client),
                 registry,
                 service: settings.service,
-                instance: settings.http.bind.to_string(),
+                instance: settings.http.advertised(),
                 interval: Duration::from_secs(settings.telemetry.interval_seconds.max(1)),
             };
             stream.run(&child, &mut lines).await;

@@ -25,7 +25,11 @@ const LOOK: Duration = Duration::from_millis(100);
 static SENT: LazyLock<prometheus::IntCounterVec> =
     LazyLock::new(|| metrics::counters("ratestream_mails_total", "Mails by outcome.", &["outcome"]));
 static LATENCY: LazyLock<prometheus::HistogramVec> = LazyLock::new(|| {
-    metrics::histograms("ratestream_mail_end_to_end_seconds", "From the rating's record until the server accepted the mail.", &["outcome"])
+    metrics::histograms(
+        "ratestream_mail_end_to_end_seconds",
+        "From the rating's record until the server accepted the mail.",
+        &["outcome"],
+    )
 });
 static QUEUED: LazyLock<prometheus::IntGaugeVec> =
     LazyLock::new(|| metrics::gauges("ratestream_mails_queued", "Alerts that wait for their mail.", &["state"]));
@@ -69,8 +73,11 @@ impl Mailer {
         self.kafka.ensure_topics(&[ledger]).await?;
         *self.outbox() = Outbox::default();
         let mut news = self.follow(child)?;
-        let producer: FutureProducer =
-            self.kafka.producer_config().create().map_err(|cause| KafkaError::new("the producer of the ledger", cause))?;
+        let producer: FutureProducer = self
+            .kafka
+            .producer_config()
+            .create()
+            .map_err(|cause| KafkaError::new("the producer of the ledger", cause))?;
         if !self.reach(child).await {
             return Ok(());
         }
@@ -181,7 +188,13 @@ impl Mailer {
     }
 
     /// Records what a try came to. `Some(cause)` when the alert stays queued.
-    async fn settle(&self, producer: &FutureProducer, id: &str, queued: Entry, tried: Tried) -> Result<Option<String>, KafkaError> {
+    async fn settle(
+        &self,
+        producer: &FutureProducer,
+        id: &str,
+        queued: Entry,
+        tried: Tried,
+    ) -> Result<Option<String>, KafkaError> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
         let (state, detail, outcome) = match tried {
             Tried::Again(cause) => {
@@ -201,7 +214,8 @@ impl Mailer {
         let bytes = entry.to_bytes();
         let record = FutureRecord::<str, [u8]>::to(LEDGER).key(id).payload(&bytes);
         let recorded = producer.send(record, RECORD).await;
-        recorded.map_err(|(cause, _)| KafkaError::new(format!("the outcome of alert {id} in topic {LEDGER}"), cause))?;
+        recorded
+            .map_err(|(cause, _)| KafkaError::new(format!("the outcome of alert {id} in topic {LEDGER}"), cause))?;
         self.outbox().apply(id, Some(&bytes));
         SENT.with_label_values(&[outcome]).inc();
         LATENCY.with_label_values(&[outcome]).observe(waited.max(0) as f64 / 1000.0);

@@ -73,7 +73,8 @@ impl Lab {
     }
 
     pub async fn create_topic(&self, name: &str, partitions: i32) -> Result<()> {
-        let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", self.kafka.bootstrap()).create()?;
+        let admin: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", self.kafka.bootstrap()).create()?;
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         for outcome in admin.create_topics([&topic], &AdminOptions::new()).await? {
             outcome.map_err(|(name, code)| anyhow::anyhow!("{name}: {code}"))?;
@@ -173,7 +174,8 @@ impl Lab {
         let mut seen = Vec::new();
         let consumed = eventually(async || {
             let committed = consumer.committed_offsets(list.clone(), timeout)?;
-            seen = committed.elements().iter().map(|e| if let Offset::Offset(n) = e.offset() { n } else { 0 }).collect();
+            seen =
+                committed.elements().iter().map(|e| if let Offset::Offset(n) = e.offset() { n } else { 0 }).collect();
             Ok(seen.iter().zip(&ends).all(|(at, end)| at >= end))
         });
         if let Err(error) = consumed.await {
@@ -288,7 +290,13 @@ pub fn envelope(writer: &Writer, op: &str, lsn: i64, before: Option<Record>, aft
     let snapshot = if op == "r" { Value::from("true") } else { Value::Null };
     let source = Record::from_pairs(
         "source",
-        [("ts_ms", now_ms().into()), ("snapshot", snapshot), ("schema", "rating".into()), ("table", "rates".into()), ("lsn", lsn.into())],
+        [
+            ("ts_ms", now_ms().into()),
+            ("snapshot", snapshot),
+            ("schema", "rating".into()),
+            ("table", "rates".into()),
+            ("lsn", lsn.into()),
+        ],
     );
     writer.record(&[
         ("before", row(before)),
