@@ -97,6 +97,8 @@ impl Kafka {
         config
             .set("group.id", group)
             .set("auto.offset.reset", "earliest")
+            // An idle fetch waits at the broker for news, which end it at once: a longer wait costs nothing but fewer wake-ups.
+            .set("fetch.wait.max.ms", "500")
             .set("session.timeout.ms", SESSION_MS)
             .set("heartbeat.interval.ms", "1500")
             .set("max.poll.interval.ms", "300000")

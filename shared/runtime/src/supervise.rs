@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How often the guardian of a child looks at it.
-const HEARTBEAT: Duration = Duration::from_millis(50);
+const HEARTBEAT: Duration = Duration::from_millis(100);
 /// Busy without a tick for so long is a hang.
 const HANG: Duration = Duration::from_secs(30);
 /// A child that lived so long was healthy: its next failure starts the back-off anew.
