@@ -21,6 +21,7 @@ mod ports;
 mod privileges;
 pub mod probe;
 pub mod process;
+mod running;
 pub mod servers;
 mod service;
 mod shared;

@@ -1,6 +1,7 @@
 //! The suite's own services as processes.
 
-use crate::process::{Process, ProcessId, Spec, last_lines};
+use crate::process::{ProcessId, Spec, last_lines};
+use crate::running::Running;
 use crate::{free_port, probe};
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -34,7 +35,7 @@ pub struct Service {
     options: ServiceOptions,
     port: u16,
     log: PathBuf,
-    process: Option<Process>,
+    running: Running,
 }
 
 /// Starts the built service `name` and waits until `GET /health/ready` says yes.
@@ -73,7 +74,8 @@ impl Service {
             std::env::temp_dir().join(format!("ratestream-{name}-{}-{number}.log", std::process::id()))
         };
         let log = options.log.clone().unwrap_or_else(temporary);
-        let mut service = Self { name: name.to_owned(), program, options, port, log, process: None };
+        let running = Running::new(options.detached);
+        let mut service = Self { name: name.to_owned(), program, options, port, log, running };
         service.spawn()?;
         Ok(service)
     }
@@ -86,18 +88,16 @@ impl Service {
         for (key, value) in &self.options.env {
             spec = spec.env(key, value);
         }
-        self.process = Some(spec.spawn()?);
+        self.running.hold(spec.spawn()?);
         Ok(())
     }
 
     /// Waits until `GET /health/ready` says yes.
     pub async fn wait_ready(&mut self) -> Result<()> {
         let url = format!("{}/health/ready", self.url());
-        let process = self.process.as_mut().with_context(|| format!("{} was stopped", self.name))?;
+        let process = self.running.process().with_context(|| format!("{} was stopped", self.name))?;
         process.wait_ready(|| probe::http(&url)).await?;
-        if self.options.detached {
-            process.detach();
-        }
+        self.running.settle();
         Ok(())
     }
 
@@ -113,21 +113,17 @@ impl Service {
 
     /// Its process; none while it is stopped.
     pub fn process(&self) -> Option<ProcessId> {
-        self.process.as_ref().map(Process::id)
+        self.running.id()
     }
 
     /// kill -9.
     pub fn kill_9(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill();
-        }
+        self.running.kill();
     }
 
     /// Clean stop (TERM), killed after 30 s.
     pub fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.stop();
-        }
+        self.running.stop();
     }
 
     /// Starts it again on the same port and waits until it is ready.

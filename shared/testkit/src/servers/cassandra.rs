@@ -1,8 +1,8 @@
 //! Apache Cassandra, one node, from Maven artifacts.
 
-use super::{DataDir, StartOptions, blocking};
+use super::{DataDir, Launch, Server, StartOptions, blocking};
 use crate::install::{self, Artifact, Jdk};
-use crate::process::{Process, ProcessId, Spec};
+use crate::process::{Process, Spec};
 use crate::{free_port, probe};
 use anyhow::{Context, Result};
 use std::ffi::OsString;
@@ -10,15 +10,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A Cassandra node.
+pub type Cassandra = Server<CassandraNode>;
+
+/// What makes a server a Cassandra node.
 #[derive(Debug)]
-pub struct Cassandra {
-    process: Option<Process>,
-    port: u16,
+pub struct CassandraNode {
     storage_port: u16,
     jars: PathBuf,
     jdk: Jdk,
-    detached: bool,
-    data: DataDir,
 }
 
 impl Cassandra {
@@ -35,36 +34,15 @@ impl Cassandra {
         let (jars, jdk) = blocking(Self::install).await?;
         let (port, storage_port) = (options.port("Cassandra")?, free_port()?);
         let data = DataDir::of("cassandra", &options)?;
-        let mut node = Self { process: None, port, storage_port, jars, jdk, detached: options.detached, data };
-        node.launch().await?;
-        Ok(node)
-    }
-
-    async fn launch(&mut self) -> Result<()> {
-        let settings = self.data.write("cassandra.yaml", &settings(self.port, self.storage_port, self.data.path()))?;
-        let logging = self.data.write("logback.xml", LOGGING)?;
-        let mut spec = Spec::new("Cassandra", self.jdk.program("java"), &self.log());
-        spec.args = self.arguments(&settings, &logging)?;
-        spec.dir = Some(self.data.path().to_owned());
-        let mut process = spec.spawn()?;
-        if let Some(folder) = self.data.doomed() {
-            process.guard(Some(folder))?;
-        }
-        let port = self.port;
-        process.wait_ready(|| probe::cassandra(port)).await?;
-        if self.detached {
-            process.detach();
-        }
-        self.process = Some(process);
-        Ok(())
+        Self::new(&options, port, data, CassandraNode { storage_port, jars, jdk }).started().await
     }
 
     fn arguments(&self, settings: &Path, logging: &Path) -> Result<Vec<OsString>> {
-        let agent = fs::read_dir(&self.jars)?
+        let agent = fs::read_dir(&self.kind.jars)?
             .filter_map(|entry| Some(entry.ok()?.path()))
             .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("jamm-")))
             .with_context(|| {
-                format!("no jamm jar in {}: remove that folder, it will be downloaded again", self.jars.display())
+                format!("no jamm jar in {}: remove that folder, it will be downloaded again", self.kind.jars.display())
             })?;
         let mut args: Vec<OsString> =
             ["-Xms512m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:MaxDirectMemorySize=256m"].map(Into::into).to_vec();
@@ -89,7 +67,7 @@ impl Cassandra {
         }
         args.extend([
             "-cp".into(),
-            format!("{}/*", self.jars.display()).into(),
+            format!("{}/*", self.kind.jars.display()).into(),
             "org.apache.cassandra.service.CassandraDaemon".into(),
         ]);
         Ok(args)
@@ -99,35 +77,21 @@ impl Cassandra {
     pub fn contact_point(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
+}
 
-    /// Log file.
-    pub fn log(&self) -> PathBuf {
-        self.data.join("server.log")
+impl Launch for Cassandra {
+    async fn spawn(&self) -> Result<Process> {
+        let settings =
+            self.data.write("cassandra.yaml", &settings(self.port, self.kind.storage_port, self.data.path()))?;
+        let logging = self.data.write("logback.xml", LOGGING)?;
+        let mut spec = Spec::new("Cassandra", self.kind.jdk.program("java"), &self.log());
+        spec.args = self.arguments(&settings, &logging)?;
+        spec.dir = Some(self.data.path().to_owned());
+        spec.spawn()
     }
 
-    /// The node's process; none while it is stopped.
-    pub fn process(&self) -> Option<ProcessId> {
-        self.process.as_ref().map(Process::id)
-    }
-
-    /// kill -9; [`Self::restart`] replays the commit log.
-    pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill();
-        }
-    }
-
-    /// Clean stop.
-    pub fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.stop();
-        }
-    }
-
-    /// Starts again on the same port and data (after a clean stop when it still runs).
-    pub async fn restart(&mut self) -> Result<()> {
-        self.stop();
-        self.launch().await
+    async fn answers(&self) -> bool {
+        probe::cassandra(self.port).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! Elasticsearch, one node, from the minimal build that its makers publish as a Maven artifact.
 
-use super::{DataDir, StartOptions, blocking};
+use super::{DataDir, Launch, Server, StartOptions, blocking};
 use crate::install::{self, Artifact, Jdk};
 use crate::privileges::{RunAs, unprivileged};
 use crate::process::{Process, ProcessId, Spec};
@@ -10,16 +10,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// An Elasticsearch node.
+pub type Elasticsearch = Server<ElasticsearchNode>;
+
+/// What makes a server an Elasticsearch node.
 #[derive(Debug)]
-pub struct Elasticsearch {
-    process: Option<Process>,
-    port: u16,
+pub struct ElasticsearchNode {
     transport_port: u16,
     program: PathBuf,
     jdk: Jdk,
     run_as: Option<RunAs>,
-    detached: bool,
-    data: DataDir,
 }
 
 impl Elasticsearch {
@@ -48,11 +47,8 @@ impl Elasticsearch {
         let (program, jdk) = blocking(Self::install).await?;
         let (port, transport_port) = (options.port("Elasticsearch")?, free_port()?);
         let data = DataDir::reachable("elasticsearch", &options)?;
-        let run_as = unprivileged("nobody");
-        let detached = options.detached;
-        let mut node = Self { process: None, port, transport_port, program, jdk, run_as, detached, data };
-        node.launch().await?;
-        Ok(node)
+        let node = ElasticsearchNode { transport_port, program, jdk, run_as: unprivileged("nobody") };
+        Self::new(&options, port, data, node).started().await
     }
 
     fn configure(&self) -> Result<()> {
@@ -60,23 +56,23 @@ impl Elasticsearch {
             fs::create_dir_all(self.data.join(folder))
                 .with_context(|| format!("cannot create a folder in {}", self.data.path().display()))?;
         }
-        copy(&self.program.join("config"), &self.data.join("config"))?;
-        let options = fs::read_to_string(self.program.join("config/jvm.options"))?;
+        copy(&self.kind.program.join("config"), &self.data.join("config"))?;
+        let options = fs::read_to_string(self.kind.program.join("config/jvm.options"))?;
         let kept: Vec<&str> = options
             .lines()
             .filter(|line| !["-Xlog", "HeapDump", "UseG1GC"].iter().any(|word| line.contains(word)))
             .collect();
         self.data.write("config/jvm.options", &kept.join("\n"))?;
         self.data.write("config/elasticsearch.yml", &self.settings())?;
-        if let Some(user) = &self.run_as {
+        if let Some(user) = &self.kind.run_as {
             user.own(self.data.path())?;
         }
         Ok(())
     }
 
     fn settings(&self) -> String {
-        let (port, transport, data) = (self.port, self.transport_port, self.data.path().display());
-        let security = self.program.join("modules/x-pack-core").is_dir();
+        let (port, transport, data) = (self.port, self.kind.transport_port, self.data.path().display());
+        let security = self.kind.program.join("modules/x-pack-core").is_dir();
         format!(
             "cluster.name: ratestream
 node.name: node-1
@@ -93,73 +89,39 @@ action.destructive_requires_name: false
         )
     }
 
-    async fn launch(&mut self) -> Result<()> {
+    /// `http://127.0.0.1:<port>`.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Launch for Elasticsearch {
+    async fn spawn(&self) -> Result<Process> {
         self.configure()?;
         let pid_file = self.data.join("server.pid");
         if pid_file.exists() {
             fs::remove_file(&pid_file)?;
         }
-        let mut spec = Spec::new("Elasticsearch", self.program.join("bin/elasticsearch"), &self.log());
+        let mut spec = Spec::new("Elasticsearch", self.kind.program.join("bin/elasticsearch"), &self.log());
         // with -d the launcher, a second Java machine of 98 MB, leaves once the node is up
         spec = spec.args(["-d", "-p"]).args([&pid_file]);
         spec = spec.env("HOME", self.data.path()).env("ES_TMPDIR", self.data.join("tmp"));
-        spec = spec.env("ES_PATH_CONF", self.data.join("config")).env("ES_JAVA_HOME", &self.jdk.home);
+        spec = spec.env("ES_PATH_CONF", self.data.join("config")).env("ES_JAVA_HOME", &self.kind.jdk.home);
         spec = spec.env("CLI_JAVA_OPTS", "-XX:TieredStopAtLevel=1 -Xshare:auto");
         spec = spec.env("ES_JAVA_OPTS", "-Xms512m -Xmx512m -XX:+UseSerialGC");
         spec.dir = Some(self.data.path().to_owned());
-        spec.run_as.clone_from(&self.run_as);
+        spec.run_as.clone_from(&self.kind.run_as);
         blocking(move || spec.run()).await?;
         let pid =
             fs::read_to_string(&pid_file).with_context(|| format!("Elasticsearch left no {}", pid_file.display()))?;
         let id = pid.trim().parse().ok().and_then(ProcessId::of);
         let id =
             id.with_context(|| format!("Elasticsearch ended right after its start: see {}", self.log().display()))?;
-        let mut process = Process::adopt("Elasticsearch", id, &self.log())?;
-        if let Some(folder) = self.data.doomed() {
-            process.guard(Some(folder))?;
-        }
-        let url = format!("{}/_cluster/health", self.url());
-        process.wait_ready(|| probe::http(&url)).await?;
-        if self.detached {
-            process.detach();
-        }
-        self.process = Some(process);
-        Ok(())
+        Process::adopt("Elasticsearch", id, &self.log())
     }
 
-    /// `http://127.0.0.1:<port>`.
-    pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    /// Log file.
-    pub fn log(&self) -> PathBuf {
-        self.data.join("server.log")
-    }
-
-    /// The node's process; none while it is stopped.
-    pub fn process(&self) -> Option<ProcessId> {
-        self.process.as_ref().map(Process::id)
-    }
-
-    /// kill -9; [`Self::restart`] recovers from its translog.
-    pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill();
-        }
-    }
-
-    /// Clean stop.
-    pub fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.stop();
-        }
-    }
-
-    /// Starts again on the same port and data (after a clean stop when it still runs).
-    pub async fn restart(&mut self) -> Result<()> {
-        self.stop();
-        self.launch().await
+    async fn answers(&self) -> bool {
+        probe::http(&format!("{}/_cluster/health", self.url())).await
     }
 }
 

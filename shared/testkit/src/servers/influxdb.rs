@@ -1,9 +1,9 @@
 //! InfluxDB 2.
 
-use super::{DataDir, StartOptions, blocking};
+use super::{DataDir, Launch, Server, StartOptions, blocking};
 use crate::install;
 use crate::probe;
-use crate::process::{Process, ProcessId, Spec};
+use crate::process::{Process, Spec};
 use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 
@@ -15,13 +15,12 @@ pub const BUCKET: &str = "ratestream";
 pub const TOKEN: &str = "ratestream-token";
 
 /// An InfluxDB server.
+pub type InfluxDb = Server<Influxd>;
+
+/// What makes a server an InfluxDB.
 #[derive(Debug)]
-pub struct InfluxDb {
-    process: Option<Process>,
-    port: u16,
+pub struct Influxd {
     program: PathBuf,
-    detached: bool,
-    data: DataDir,
 }
 
 impl InfluxDb {
@@ -35,15 +34,18 @@ impl InfluxDb {
         let program = blocking(Self::install).await?;
         let port = options.port("InfluxDB")?;
         let data = DataDir::of("influxdb", &options)?;
-        let mut server = Self { process: None, port, program, detached: options.detached, data };
-        server.launch().await?;
-        server.set_up().await?;
-        server.settle();
-        Ok(server)
+        Self::new(&options, port, data, Influxd { program }).started().await
     }
 
-    async fn launch(&mut self) -> Result<()> {
-        let mut spec = Spec::new("InfluxDB", &self.program, &self.log());
+    /// `http://127.0.0.1:<port>`.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Launch for InfluxDb {
+    async fn spawn(&self) -> Result<Process> {
+        let mut spec = Spec::new("InfluxDB", &self.kind.program, &self.log());
         for (option, file) in
             [("--bolt-path", "influxd.bolt"), ("--engine-path", "engine"), ("--sqlite-path", "influxd.sqlite")]
         {
@@ -52,14 +54,11 @@ impl InfluxDb {
         let bind = format!("127.0.0.1:{}", self.port);
         spec = spec.args(["--http-bind-address", &bind, "--reporting-disabled", "--log-level", "warn"]);
         spec = spec.env("HOME", self.data.path());
-        let mut process = spec.spawn()?;
-        if let Some(folder) = self.data.doomed() {
-            process.guard(Some(folder))?;
-        }
-        let url = format!("{}/health", self.url());
-        process.wait_ready(|| probe::http(&url)).await?;
-        self.process = Some(process);
-        Ok(())
+        spec.spawn()
+    }
+
+    async fn answers(&self) -> bool {
+        probe::http(&format!("{}/health", self.url())).await
     }
 
     async fn set_up(&self) -> Result<()> {
@@ -75,49 +74,5 @@ impl InfluxDb {
             bail!("InfluxDB's first set-up failed with status {}", answer.status());
         }
         Ok(())
-    }
-
-    /// `http://127.0.0.1:<port>`.
-    pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
-    }
-
-    /// Log file.
-    pub fn log(&self) -> PathBuf {
-        self.data.join("server.log")
-    }
-
-    /// The server's process; none while it is stopped.
-    pub fn process(&self) -> Option<ProcessId> {
-        self.process.as_ref().map(Process::id)
-    }
-
-    /// kill -9.
-    pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill();
-        }
-    }
-
-    /// Clean stop.
-    pub fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.stop();
-        }
-    }
-
-    /// Starts again on the same port and data (after a clean stop when it still runs).
-    pub async fn restart(&mut self) -> Result<()> {
-        self.stop();
-        self.launch().await?;
-        self.settle();
-        Ok(())
-    }
-
-    /// Only a server that is fully set up may outlive this program.
-    fn settle(&mut self) {
-        if let Some(process) = self.process.as_mut().filter(|_| self.detached) {
-            process.detach();
-        }
     }
 }

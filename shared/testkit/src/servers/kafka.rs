@@ -1,23 +1,22 @@
 //! Apache Kafka, one combined broker and controller (KRaft), from Maven artifacts.
 
-use super::{DataDir, StartOptions, blocking};
+use super::{DataDir, Launch, Server, StartOptions, blocking};
 use crate::install::{self, Artifact, Jdk};
-use crate::process::{Process, ProcessId, Spec};
+use crate::process::{Process, Spec};
 use crate::{free_port, probe};
 use anyhow::Result;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// A Kafka broker.
+pub type Kafka = Server<Broker>;
+
+/// What makes a server a Kafka broker.
 #[derive(Debug)]
-pub struct Kafka {
-    process: Option<Process>,
-    port: u16,
+pub struct Broker {
     controller_port: u16,
     jars: PathBuf,
     jdk: Jdk,
-    detached: bool,
-    data: DataDir,
 }
 
 impl Kafka {
@@ -37,17 +36,15 @@ impl Kafka {
         let (jars, jdk) = blocking(Self::install).await?;
         let (port, controller_port) = (options.port("Kafka")?, free_port()?);
         let data = DataDir::of("kafka", &options)?;
-        let mut kafka = Self { process: None, port, controller_port, jars, jdk, detached: options.detached, data };
-        kafka.launch().await?;
-        Ok(kafka)
+        Self::new(&options, port, data, Broker { controller_port, jars, jdk }).started().await
     }
 
     fn java(&self, name: &str, heap: &[&str], main: &str) -> Spec {
-        let mut class_path = self.jars.clone().into_os_string();
+        let mut class_path = self.kind.jars.clone().into_os_string();
         class_path.push("/*");
         let mut logging = OsString::from("-Dlog4j2.configurationFile=");
         logging.push(self.data.join("log4j2.properties"));
-        let mut spec = Spec::new(name, self.jdk.program("java"), &self.log());
+        let mut spec = Spec::new(name, self.kind.jdk.program("java"), &self.log());
         spec.args = heap.iter().map(Into::into).collect();
         spec.args.extend([
             "-XX:+UseSerialGC".into(),
@@ -60,9 +57,16 @@ impl Kafka {
         spec
     }
 
-    async fn launch(&mut self) -> Result<()> {
+    /// `127.0.0.1:<port>`.
+    pub fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+impl Launch for Kafka {
+    async fn spawn(&self) -> Result<Process> {
         let settings =
-            self.data.write("server.properties", &settings(self.port, self.controller_port, self.data.path()))?;
+            self.data.write("server.properties", &settings(self.port, self.kind.controller_port, self.data.path()))?;
         self.data.write("log4j2.properties", LOGGING)?;
         if !self.data.join("log/meta.properties").exists() {
             let mut format = self.java(
@@ -74,53 +78,11 @@ impl Kafka {
             format = format.args(["format", "-t", "cmF0ZXN0cmVhbS1kZW1vMQ", "-c"]).args([&settings]);
             blocking(move || format.run()).await?;
         }
-        let spec = self.java("Kafka", &["-Xms512m", "-Xmx512m"], "kafka.Kafka").args([&settings]);
-        let mut process = spec.spawn()?;
-        if let Some(folder) = self.data.doomed() {
-            process.guard(Some(folder))?;
-        }
-        let port = self.port;
-        process.wait_ready(|| probe::kafka(port)).await?;
-        if self.detached {
-            process.detach();
-        }
-        self.process = Some(process);
-        Ok(())
+        self.java("Kafka", &["-Xms512m", "-Xmx512m"], "kafka.Kafka").args([&settings]).spawn()
     }
 
-    /// `127.0.0.1:<port>`.
-    pub fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
-    }
-
-    /// Log file.
-    pub fn log(&self) -> PathBuf {
-        self.data.join("server.log")
-    }
-
-    /// The broker's process; none while it is stopped.
-    pub fn process(&self) -> Option<ProcessId> {
-        self.process.as_ref().map(Process::id)
-    }
-
-    /// kill -9; [`Self::restart`] brings it back with its data.
-    pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill();
-        }
-    }
-
-    /// Clean stop.
-    pub fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.stop();
-        }
-    }
-
-    /// Starts again on the same port and data (after a clean stop when it still runs).
-    pub async fn restart(&mut self) -> Result<()> {
-        self.stop();
-        self.launch().await
+    async fn answers(&self) -> bool {
+        probe::kafka(self.port).await
     }
 }
 

@@ -5,10 +5,14 @@ pub mod elasticsearch;
 pub mod influxdb;
 pub mod kafka;
 pub mod postgres;
+mod server;
+
+pub use server::Server;
 
 use crate::ports::{check_free, free_port};
 use crate::privileges::make_reachable;
 use anyhow::{Context, Result};
+use server::Launch;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

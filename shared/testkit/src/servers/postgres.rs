@@ -1,9 +1,9 @@
 //! PostgreSQL from the distribution's package, in a cluster of its own with logical decoding on.
 
-use super::{DataDir, StartOptions, blocking};
+use super::{DataDir, Launch, Server, StartOptions, blocking};
 use crate::install;
 use crate::privileges::{RunAs, unprivileged};
-use crate::process::{Process, ProcessId, Spec, StopSignal};
+use crate::process::{Process, Spec, StopSignal};
 use anyhow::{Context, Result, bail};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use std::fs;
@@ -37,15 +37,14 @@ impl Default for PostgresOptions {
 }
 
 /// A PostgreSQL server.
+pub type Postgres = Server<Cluster>;
+
+/// What makes a server a PostgreSQL.
 #[derive(Debug)]
-pub struct Postgres {
-    process: Option<Process>,
-    port: u16,
+pub struct Cluster {
     password: String,
     programs: PathBuf,
     run_as: Option<RunAs>,
-    detached: bool,
-    data: DataDir,
 }
 
 impl Postgres {
@@ -67,8 +66,8 @@ impl Postgres {
         if let Some(user) = &run_as {
             user.own(data.path())?;
         }
-        let detached = options.server.detached;
-        let mut server = Self { process: None, port, password: options.password, programs, run_as, detached, data };
+        let cluster = Cluster { password: options.password, programs, run_as };
+        let mut server = Self::new(&options.server, port, data, cluster);
         server.initialise().await?;
         server.launch().await?;
         server
@@ -85,8 +84,8 @@ impl Postgres {
     }
 
     fn spec(&self, name: &str, program: &str) -> Spec {
-        let mut spec = Spec::new(name, self.programs.join(program), &self.log());
-        spec.run_as.clone_from(&self.run_as);
+        let mut spec = Spec::new(name, self.kind.programs.join(program), &self.log());
+        spec.run_as.clone_from(&self.kind.run_as);
         spec.dir = Some(self.data.path().to_owned());
         spec.stop_signal = StopSignal::Int;
         spec
@@ -97,8 +96,8 @@ impl Postgres {
         if cluster.join("PG_VERSION").exists() {
             return Ok(());
         }
-        let password = self.data.write("password", &self.password)?;
-        if let Some(user) = &self.run_as {
+        let password = self.data.write("password", &self.kind.password)?;
+        if let Some(user) = &self.kind.run_as {
             user.own(&password)?;
         }
         let init = self.spec("PostgreSQL's initdb", "initdb").args(["-D"]).args([&cluster]);
@@ -108,33 +107,6 @@ impl Postgres {
         let outcome = blocking(move || init.run()).await;
         fs::remove_file(password)?; // the password itself stays in nobody's folder
         outcome
-    }
-
-    async fn launch(&mut self) -> Result<()> {
-        let port = format!("port={}", self.port);
-        let mut spec = self.spec("PostgreSQL", "postgres").args(["-D"]).args([self.data.join("cluster")]);
-        for setting in [
-            port.as_str(),
-            "listen_addresses=127.0.0.1",
-            "unix_socket_directories=", // its path is limited to 107 bytes; TCP is enough
-            "wal_level=logical",
-            "max_wal_senders=32",
-            "max_replication_slots=32",
-            "max_connections=200",
-            "shared_buffers=128MB",
-            "max_wal_size=2GB",
-        ] {
-            spec = spec.args(["-c", setting]);
-        }
-        let mut process = spec.spawn()?;
-        if let Some(folder) = self.data.doomed() {
-            process.guard(Some(folder))?;
-        }
-        let url = self.url("postgres");
-        process.wait_ready(|| answers(&url)).await?;
-        self.process = Some(process);
-        // a wrong password is a sentence here, not 180 s of waiting
-        self.connect("postgres").await.map(drop)
     }
 
     async fn connect(&self, database: &str) -> Result<PgConnection> {
@@ -175,7 +147,7 @@ impl Postgres {
 
     /// Connection URL of a database.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://{USER}:{}@127.0.0.1:{}/{database}", percent(&self.password), self.port)
+        format!("postgres://{USER}:{}@127.0.0.1:{}/{database}", percent(&self.kind.password), self.port)
     }
 
     /// Port on 127.0.0.1.
@@ -185,46 +157,37 @@ impl Postgres {
 
     /// The superuser's password.
     pub fn password(&self) -> &str {
-        &self.password
+        &self.kind.password
     }
+}
 
-    /// Log file.
-    pub fn log(&self) -> PathBuf {
-        self.data.join("server.log")
-    }
-
-    /// The server's process; none while it is stopped.
-    pub fn process(&self) -> Option<ProcessId> {
-        self.process.as_ref().map(Process::id)
-    }
-
-    /// kill -9 of the server; its back-ends end by themselves. [`Self::restart`] recovers.
-    pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill();
+impl Launch for Postgres {
+    async fn spawn(&self) -> Result<Process> {
+        let port = format!("port={}", self.port);
+        let mut spec = self.spec("PostgreSQL", "postgres").args(["-D"]).args([self.data.join("cluster")]);
+        for setting in [
+            port.as_str(),
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=", // its path is limited to 107 bytes; TCP is enough
+            "wal_level=logical",
+            "max_wal_senders=32",
+            "max_replication_slots=32",
+            "max_connections=200",
+            "shared_buffers=128MB",
+            "max_wal_size=2GB",
+        ] {
+            spec = spec.args(["-c", setting]);
         }
+        spec.spawn()
     }
 
-    /// Fast shutdown.
-    pub fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.stop();
-        }
+    async fn answers(&self) -> bool {
+        answers(&self.url("postgres")).await
     }
 
-    /// Starts again on the same port and data (after a clean stop when it still runs).
-    pub async fn restart(&mut self) -> Result<()> {
-        self.stop();
-        self.launch().await?;
-        self.settle();
-        Ok(())
-    }
-
-    /// Only a server that is fully set up may outlive this program.
-    fn settle(&mut self) {
-        if let Some(process) = self.process.as_mut().filter(|_| self.detached) {
-            process.detach();
-        }
+    /// A wrong password is a sentence here, not 180 s of waiting.
+    async fn set_up(&self) -> Result<()> {
+        self.connect("postgres").await.map(drop)
     }
 }
 
