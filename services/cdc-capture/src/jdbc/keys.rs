@@ -2,15 +2,8 @@
 
 use ratestream_connect::{ConfigKey, ValueKind};
 
+use crate::postgres::keys::{any, set};
 use ValueKind::{Boolean, Int, List, Long, Password, String};
-
-const fn any(name: &'static str, kind: ValueKind, doc: &'static str) -> ConfigKey {
-    ConfigKey::optional(name, kind, doc)
-}
-
-const fn set(name: &'static str, default: &'static str, kind: ValueKind, doc: &'static str) -> ConfigKey {
-    ConfigKey::with_default(name, default, kind, doc)
-}
 
 /// All properties of the class.
 pub const KEYS: &[ConfigKey] = &[

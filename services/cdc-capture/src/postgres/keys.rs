@@ -4,11 +4,13 @@ use ratestream_connect::{ConfigKey, ValueKind};
 
 use ValueKind::{Boolean, Int, List, Long, Password, String};
 
-const fn any(name: &'static str, kind: ValueKind, doc: &'static str) -> ConfigKey {
+/// A property without a default.
+pub(crate) const fn any(name: &'static str, kind: ValueKind, doc: &'static str) -> ConfigKey {
     ConfigKey::optional(name, kind, doc)
 }
 
-const fn set(name: &'static str, default: &'static str, kind: ValueKind, doc: &'static str) -> ConfigKey {
+/// A property with a default.
+pub(crate) const fn set(name: &'static str, default: &'static str, kind: ValueKind, doc: &'static str) -> ConfigKey {
     ConfigKey::with_default(name, default, kind, doc)
 }
 
@@ -76,7 +78,7 @@ pub const NO_EFFECT: [&str; 45] = [
 ];
 
 /// Properties that would change data or hide it: refused until they work, never ignored.
-pub const REFUSED: [(&str, &str); 9] = [
+pub const REFUSED: [(&str, &str); 11] = [
     ("column.mask.*", "masking columns is not supported yet"),
     ("column.truncate.*", "truncating columns is not supported yet"),
     ("column.propagate.*", "propagating source types is not supported yet"),
@@ -86,6 +88,11 @@ pub const REFUSED: [(&str, &str); 9] = [
     ("snapshot.include.collection.list", "snapshots of a part of the tables are not supported yet"),
     ("converters", "custom converters are Java classes and cannot be loaded"),
     ("post.processors", "post processors are not supported yet"),
+    (
+        "transforms",
+        "this connector does not support transformations yet (the JDBC source connector supports ValueToKey, ExtractField and RegexRouter)",
+    ),
+    ("predicates", "this connector does not support transformations and their predicates yet"),
 ];
 
 /// All properties of the class.

@@ -243,7 +243,8 @@ fn refused(config: &ConnectorConfig) -> Vec<ConfigError> {
         pattern == name || pattern.strip_suffix('*').is_some_and(|prefix| name.starts_with(prefix))
     };
     let mut errors = Vec::new();
-    for name in config.given().keys() {
+    // an empty list asks for nothing
+    for (name, _) in config.given().iter().filter(|(_, value)| !value.trim().is_empty()) {
         if let Some((_, why)) = REFUSED.iter().find(|(pattern, _)| given(pattern, name)) {
             errors.push(wrong(name, &format!("cannot be used: {why}; remove it")));
         }
@@ -447,5 +448,22 @@ mod tests {
         let errors = Settings::parse(&config(&pairs), "c").err().unwrap();
         let keys: Vec<_> = errors.iter().map(|e| e.key.as_str()).collect();
         assert!(keys.contains(&"column.mask.hash.sha256.with.salt.x") && keys.contains(&"snapshot.mode"), "{errors:?}");
+    }
+
+    #[test]
+    fn transformations_are_refused_once_each_and_an_empty_list_is_none() {
+        let errors = |pairs: &[(&str, &str)]| {
+            let config = config(&[ARTICLE.as_slice(), pairs].concat());
+            Settings::parse(&config, "c").err().unwrap_or_default()
+        };
+        let found = errors(&[
+            ("transforms", "unwrap"),
+            ("transforms.unwrap.type", "io.debezium.transforms.ExtractNewRecordState"),
+            ("predicates", "some"),
+        ]);
+        let keys: Vec<_> = found.iter().map(|error| error.key.as_str()).collect();
+        assert_eq!(keys, ["predicates", "transforms"]);
+        assert!(found[1].message.contains("does not support transformations yet"), "{found:?}");
+        assert!(errors(&[("transforms", ""), ("predicates", " ")]).is_empty());
     }
 }
