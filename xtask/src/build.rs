@@ -34,10 +34,24 @@ pub(crate) async fn services(services: &[Service]) -> Result<()> {
     cargo(&args, &[]).await
 }
 
+/// What `cargo run` tells the program that it runs. Build scripts look at some of it (ring's does), so a cargo that inherited it
+/// would compile again what the outer cargo has compiled, and the other way round at the next command.
+pub(crate) fn set_by_cargo_run() -> impl Iterator<Item = String> {
+    let of_package = |name: &str| {
+        ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_PRIMARY_"]
+            .iter()
+            .any(|start| name.starts_with(start))
+    };
+    std::env::vars().map(|(name, _)| name).filter(move |name| of_package(name))
+}
+
 /// Runs cargo in the repository with its output on the terminal; it ends with this program.
 pub(crate) async fn cargo(args: &[String], environment: &[(String, String)]) -> Result<()> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(args).current_dir(repository()).stdin(Stdio::null()).kill_on_drop(true);
+    for name in set_by_cargo_run() {
+        command.env_remove(name);
+    }
     command.envs(environment.iter().map(|(key, value)| (key, value)));
     let status = command.status().await.context("cargo does not run: install Rust with rustup (https://rustup.rs)")?;
     if !status.success() {

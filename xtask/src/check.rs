@@ -1,6 +1,6 @@
 //! `cargo x check`: what a change must pass beside the tests.
 
-use crate::build::repository;
+use crate::build::{repository, set_by_cargo_run};
 use crate::tidy;
 use anyhow::{Context, Result, bail};
 use ratestream_testkit::install::find_program;
@@ -40,6 +40,9 @@ fn dependencies() -> Result<()> {
 
 fn cargo(args: &[&str], environment: Option<(&str, &str)>) -> Result<()> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    set_by_cargo_run().for_each(|name| {
+        command.env_remove(name);
+    });
     command.args(args).current_dir(repository()).envs(environment);
     let status = command.status().context("cargo does not run")?;
     if !status.success() {
