@@ -204,32 +204,7 @@ impl Catalog {
         let partitions = property(with, "PARTITIONS")
             .map(|count| count.parse::<i32>().ok().filter(|count| *count > 0).ok_or("PARTITIONS is a number from 1"))
             .transpose()?;
-        let (work, columns, prefix) = match planned {
-            Plan::Aggregate(plan) => {
-                let key = plan.key.iter().map(|column| (column, true));
-                let columns = key.chain(plan.columns.iter().map(|column| (column, false)));
-                let columns: Vec<Column> = columns
-                    .map(|(column, key)| Column { name: column.name.clone(), ty: column.ty.clone(), key })
-                    .collect();
-                (Work::Aggregate(Arc::from(plan)), columns, "CTAS")
-            }
-            Plan::Project(plan) => {
-                if kind == Kind::Table {
-                    return Err(format!(
-                        "CREATE TABLE {name} AS SELECT needs GROUP BY in this version; use CREATE STREAM"
-                    ));
-                }
-                let columns = plan.columns.iter().flatten();
-                let columns: Vec<Column> = columns
-                    .map(|column| Column { name: column.name.clone(), ty: column.ty.clone(), key: false })
-                    .collect();
-                (
-                    Work::Project(Arc::new(plan)),
-                    if columns.is_empty() { source.columns.clone() } else { columns },
-                    "CSAS",
-                )
-            }
-        };
+        let (work, columns, prefix) = work_of(planned, kind, name, &source)?;
         let id = format!("{prefix}_{}_{sequence}", name.text);
         let query = Query {
             id: id.clone(),
@@ -356,6 +331,37 @@ fn title(kind: Kind) -> &'static str {
 fn outcome(kind: Kind, name: &Name, action: &str, message: String) -> Outcome {
     let command = format!("{}/`{}`/{action}", word(kind), name.text);
     Outcome { command, message, query: None, effects: Vec::new(), warnings: Vec::new() }
+}
+
+/// What a planned query does, the columns of its result and the prefix of its id.
+fn work_of(
+    planned: Plan,
+    kind: Kind,
+    name: &Name,
+    source: &Source,
+) -> Result<(Work, Vec<Column>, &'static str), String> {
+    match planned {
+        Plan::Aggregate(plan) => {
+            let key = plan.key.iter().map(|column| (column, true));
+            let columns = key.chain(plan.columns.iter().map(|column| (column, false)));
+            let columns: Vec<Column> =
+                columns.map(|(column, key)| Column { name: column.name.clone(), ty: column.ty.clone(), key }).collect();
+            Ok((Work::Aggregate(Arc::from(plan)), columns, "CTAS"))
+        }
+        Plan::Project(_) if kind == Kind::Table => {
+            Err(format!("CREATE TABLE {name} AS SELECT needs GROUP BY in this version; use CREATE STREAM"))
+        }
+        Plan::Project(plan) => {
+            let columns: Vec<Column> = plan
+                .columns
+                .iter()
+                .flatten()
+                .map(|column| Column { name: column.name.clone(), ty: column.ty.clone(), key: false })
+                .collect();
+            let columns = if columns.is_empty() { source.columns.clone() } else { columns };
+            Ok((Work::Project(Arc::new(plan)), columns, "CSAS"))
+        }
+    }
 }
 
 #[cfg(test)]

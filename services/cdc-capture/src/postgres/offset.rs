@@ -146,21 +146,7 @@ pub fn decide(
          in PostgreSQL SELECT pg_drop_replication_slot('{slot_name}'); then PUT /connectors/{connector}/resume. \
          Or set snapshot.mode=when_needed."
     );
-    let Some(offset) = offset else {
-        return match (slot, mode) {
-            (Some(_), _) => Err(config(
-                "PGS011",
-                format!(
-                    "The replication slot {slot_name} exists already, but this connector has no stored position: it may be another reader's."
-                ),
-                format!(
-                    "Choose another slot.name, or if nobody needs it: SELECT pg_drop_replication_slot('{slot_name}');"
-                ),
-            )),
-            (None, SnapshotMode::NoData) => Ok(Start::Fresh),
-            (None, _) => Ok(Start::Snapshot(Slot::Create)),
-        };
-    };
+    let Some(offset) = offset else { return first_start(mode, slot_name, slot.is_some()) };
     if let Some(stored) = offset.system.as_deref().filter(|stored| *stored != system) {
         return Err(config(
             "PGS012",
@@ -191,6 +177,21 @@ pub fn decide(
             Ok(Start::Snapshot(if slot.is_some() { Slot::Recreate } else { Slot::Create }))
         }
         Some((code, cause)) => Err(config(code, cause, again)),
+    }
+}
+
+/// A start without a stored position.
+fn first_start(mode: SnapshotMode, slot_name: &str, slot_exists: bool) -> Result<Start, TaskError> {
+    match (slot_exists, mode) {
+        (true, _) => Err(config(
+            "PGS011",
+            format!(
+                "The replication slot {slot_name} exists already, but this connector has no stored position: it may be another reader's."
+            ),
+            format!("Choose another slot.name, or if nobody needs it: SELECT pg_drop_replication_slot('{slot_name}');"),
+        )),
+        (false, SnapshotMode::NoData) => Ok(Start::Fresh),
+        (false, _) => Ok(Start::Snapshot(Slot::Create)),
     }
 }
 
